@@ -1,0 +1,1 @@
+"""Hierarchical conditional ensembles for multi-attribute image classification."""

@@ -1,0 +1,102 @@
+"""Writing that cannot lose a file, hashes, and JSON without surprises."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ensemble_kit.errors import DataError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; when the block ends well, it is synced and takes the name `path`.
+
+    The temporary name is in the same folder because `os.replace` is atomic only within one file system. When the
+    block raises, the old file stays as it was and the temporary one is removed.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON, indented, without NaN (which no other reader accepts)."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_array(path: Path, array: np.ndarray[Any, Any]) -> None:
+    """Writes a `.npy` file; never an object array, which would be a pickle."""
+    with replacing(path) as temporary, open(temporary, "wb") as handle:
+        np.lib.format.write_array(handle, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        DataError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text("utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: expected a JSON file, found none") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DataError(f"{path}: not readable as JSON ({error})") from None
+
+
+def read_array(path: Path, *, memory_map: bool = False) -> np.ndarray[Any, Any]:
+    """Reads a `.npy` file without unpickling anything.
+
+    Raises:
+        DataError: the file is missing, cut short, or not a plain array.
+    """
+    try:
+        return np.load(path, mmap_mode="r" if memory_map else None, allow_pickle=False)  # type: ignore[no-any-return]
+    except FileNotFoundError:
+        raise DataError(f"{path}: expected an array file (.npy), found none") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: not readable as an array ({error})") from None
+
+
+def sha256_bytes(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    """Hash of the canonical JSON of `value`: equal values give equal hashes, whatever the order of their keys."""
+    return sha256_bytes(json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())
+
+
+def slug(text: str) -> str:
+    """A folder name for `text`. Only ever written, never parsed back."""
+    return re.sub(r"[^a-z0-9_]+", "-", text.lower()).strip("-") or "x"

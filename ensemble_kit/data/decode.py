@@ -1,0 +1,166 @@
+"""Photos: one decoder and one deterministic preparation, for the cache, training and prediction alike."""
+
+from __future__ import annotations
+
+import io
+import math
+import stat
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ensemble_kit.arrays import ByteArray
+from ensemble_kit.errors import DataError, UsageError, nearest
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+"""What a photo may be, in Pillow's words."""
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+"""Endings that a photo's name may have, in lower case."""
+
+MAX_PIXELS = 80_000_000
+"""Above this a photo is refused before anything is decoded: 240 MB of pixels from a file of a few KB is an attack."""
+
+INTERPOLATIONS = ("area", "linear")
+
+
+class PhotoError(DataError):
+    """A photo that cannot be used: missing, no photo, cut short, or too large."""
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """What happens to every photo before the network sees it; stored in the checkpoint's card.
+
+    Args:
+        size: (height, width) after resizing, in pixels.
+        crop: the share of (height, width) that is kept, around the centre; each above 0 and at most 1.
+        mean, std: per channel (red, green, blue), for pixels scaled to 0-1: `(pixel / 255 - mean) / std`.
+        interpolation: "area" (averages when shrinking; linear when an axis grows) or "linear".
+
+    Raises:
+        UsageError: a value out of its range.
+    """
+
+    size: tuple[int, int]
+    crop: tuple[float, float] = (1.0, 1.0)
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    interpolation: str = "area"
+
+    def __post_init__(self) -> None:
+        _check("size", self.size, 2, lambda value: value >= 1 and value == int(value), "whole numbers from 1")
+        _check("crop", self.crop, 2, lambda value: 0 < value <= 1, "shares above 0 and at most 1")
+        _check("mean", self.mean, 3, math.isfinite, "finite numbers")
+        _check("std", self.std, 3, lambda value: math.isfinite(value) and value > 0, "positive numbers")
+        if self.interpolation not in INTERPOLATIONS:
+            raise UsageError(f'interpolation "{self.interpolation}"{nearest(self.interpolation, INTERPOLATIONS)}')
+        object.__setattr__(self, "size", tuple(int(value) for value in self.size))
+        for name in ("crop", "mean", "std"):  # one spelling of a value gives one hash of a card
+            object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
+
+    def to_json(self) -> dict[str, Any]:
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, value: Any) -> Preprocess:
+        """Raises DataError when `value` is not what `to_json` writes."""
+        names = set(cls.__dataclass_fields__)
+        if not isinstance(value, dict) or set(value) != names:
+            raise DataError(f"preprocessing: expected the keys {', '.join(sorted(names))}, found {_keys(value)}")
+        try:
+            return cls(**value)
+        except UsageError as error:
+            raise DataError(f"preprocessing: {error}") from None
+
+
+def _keys(value: Any) -> str:
+    return ", ".join(map(str, value)) or "none" if isinstance(value, dict) else repr(value)
+
+
+def _check(name: str, values: Any, length: int, holds: Any, expected: str) -> None:
+    try:
+        fits = len(values) == length and not isinstance(values, str) and all(holds(value) for value in values)
+    except (TypeError, ValueError, OverflowError):
+        fits = False
+    if not fits:
+        raise UsageError(f"preprocessing: {name} must be {length} {expected}, found {values!r}")
+
+
+def decode_photo(path: Path, max_pixels: int = MAX_PIXELS) -> ByteArray:
+    """Decodes a photo to `(height, width, 3)` RGB uint8, upright (EXIF orientation applied).
+
+    Grey, palette, alpha and 16 bit photos become RGB; alpha is dropped. Pillow reads the header first (torchvision's
+    decoders crash the process on some broken files, and OpenCV alone would allocate whatever a header claims), then
+    OpenCV decodes: it applies the EXIF orientation that Pillow leaves to the caller.
+
+    Raises:
+        PhotoError: no such file, not a regular file, not a photo of a known format, cut short, or too many pixels.
+    """
+    import cv2
+
+    data = _read(Path(path))
+    width, height = _header_size(Path(path), data, max_pixels)
+    try:
+        photo = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise PhotoError(f"{path}: expected a photo, found a file that cannot be decoded ({error.err})") from None
+    if photo is None:
+        raise PhotoError(f"{path}: expected a photo of {width}x{height}, found a file cut short or damaged; replace it")
+    return np.asarray(cv2.cvtColor(photo, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
+            raise PhotoError(
+                f"{path}: expected a photo, found {'a folder' if stat.S_ISDIR(mode) else 'no regular file'}"
+            )
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise PhotoError(f"{path}: expected a photo, found no such file") from None
+    except OSError as error:
+        raise PhotoError(f"{path}: not readable ({error.strerror})") from None
+
+
+def _header_size(path: Path, data: bytes, max_pixels: int) -> tuple[int, int]:
+    from PIL import Image, UnidentifiedImageError
+
+    if not data:
+        raise PhotoError(f"{path}: expected a photo, found an empty file; replace it")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as header:
+            width, height = header.size
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise PhotoError(f"{path}: more pixels than the {max_pixels:,} allowed; make it smaller") from None
+    except Exception as error:  # Pillow's plugins raise whatever their parsing meets
+        reason = "" if isinstance(error, UnidentifiedImageError) else f" ({type(error).__name__}: {error})"
+        raise PhotoError(f"{path}: expected a photo ({', '.join(FORMATS)}), found something else{reason}") from None
+    if width * height > max_pixels:
+        raise PhotoError(f"{path}: {width}x{height} pixels, at most {max_pixels:,} are allowed; make it smaller")
+    return width, height
+
+
+def prepare(photo: ByteArray, preprocess: Preprocess) -> ByteArray:
+    """Centre crop and resize: `(h, w, 3)` uint8 -> `(height, width, 3)` uint8, a new contiguous array.
+
+    The one deterministic path from a decoded photo to a network's input: the cache, training and prediction use it,
+    so that no score can differ because the pixels did.
+    """
+    import cv2
+
+    height, width = photo.shape[:2]
+    rows, columns = (max(1, round(n * share)) for n, share in zip((height, width), preprocess.crop, strict=True))
+    top, left = (height - rows) // 2, (width - columns) // 2
+    kept = photo[top : top + rows, left : left + columns]
+    out_rows, out_columns = preprocess.size
+    if (rows, columns) == preprocess.size:
+        return np.array(kept, dtype=np.uint8, order="C")
+    shrinks = rows >= out_rows and columns >= out_columns
+    # OpenCV's "area" turns into nearest-like steps when an axis grows
+    method = cv2.INTER_AREA if preprocess.interpolation == "area" and shrinks else cv2.INTER_LINEAR
+    resized = cv2.resize(np.ascontiguousarray(kept), (out_columns, out_rows), interpolation=method)
+    return np.ascontiguousarray(resized, dtype=np.uint8)

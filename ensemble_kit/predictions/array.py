@@ -1,0 +1,213 @@
+"""One expert's probabilities on one set of photos."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ensemble_kit.arrays import Condition, FloatArray, IdArray, IntArray
+from ensemble_kit.errors import DataError, UsageError, nearest
+from ensemble_kit.graph import describe_expert
+from ensemble_kit.predictions.ids import as_ids
+from ensemble_kit.schema import Attribute, Schema
+
+SUM_TOLERANCE = 1e-3
+"""How far a row of probabilities may be from 1: float32 keeps 1e-6, a sum in bfloat16 does not and is refused."""
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Predictions:
+    """One expert on one set of photos; also what combining returns.
+
+    Args:
+        attributes: what is predicted, several for a block. A single attribute is accepted.
+        probs: `(n_voters, n_samples, n_classes)` probabilities, never logits. `(n_samples, n_classes)` is one voter; a
+            list of such arrays, memory-mapped ones too, is several. A row of NaN = not computed, of zeros = abstained.
+        ids: `(n_samples,)` text.
+        condition: the parents' classes the expert is for, `{"mask": ("worn",)}` or `{"mask": "worn"}`; {} = pooled.
+        classes: one row of class names per column, in the attributes' order; the attributes' own when left out.
+        voters: a name per voter; `voter0`, `voter1`, ... when left out.
+
+    Attributes:
+        layers: one `(n_samples, n_classes)` array per voter.
+
+    Raises:
+        UsageError: names and shapes that do not fit together.
+        DataError: numbers that are no probabilities, ids that are no text.
+
+    Examples:
+        >>> mask = Attribute("mask", ["worn", "incorrect", "not_worn"])
+        >>> Predictions(mask, np.array([[0.7, 0.2, 0.1]]), ["a"]).labels().tolist()
+        [0]
+    """
+
+    attributes: tuple[Attribute, ...]
+    layers: tuple[FloatArray, ...]
+    ids: IdArray
+    condition: Condition
+    classes: tuple[tuple[str, ...], ...]
+    voters: tuple[str, ...]
+
+    def __init__(
+        self,
+        attributes: Attribute | Sequence[Attribute],
+        probs: ArrayLike | Sequence[FloatArray],
+        ids: ArrayLike,
+        condition: Mapping[str, Sequence[str] | str] | None = None,
+        classes: Sequence[Sequence[str] | str] | None = None,
+        voters: Sequence[str] | None = None,
+    ):
+        block = (attributes,) if isinstance(attributes, Attribute) else tuple(attributes)
+        given = {n: (c,) if isinstance(c, str) else tuple(c) for n, c in (condition or {}).items()}
+        who = describe_expert([attribute.name for attribute in block], given)
+        layers = _layers(probs, who)
+        names = tuple(f"voter{number}" for number in range(len(layers))) if voters is None else tuple(voters)
+        if len(names) != len(layers) or len(set(names)) != len(names):
+            raise UsageError(f"{who}: expected {len(layers)} distinct voter names, found {list(names)}")
+        object.__setattr__(self, "attributes", block)
+        object.__setattr__(self, "layers", layers)
+        object.__setattr__(self, "ids", as_ids(ids, f"ids of {who}"))
+        object.__setattr__(self, "condition", given)
+        object.__setattr__(self, "classes", _columns(block, classes, layers[0].shape[1], who))
+        object.__setattr__(self, "voters", names)
+        if len(self.ids) != len(layers[0]):
+            raise UsageError(f"{who}: expected one id a row, found {len(self.ids)} ids and {len(layers[0])} rows")
+        for name, layer in zip(names, layers, strict=True):
+            if not isinstance(layer, np.memmap):  # a mapped file is checked as it is read
+                check_probs(layer, f"{who}, {name}")
+
+    @property
+    def probs(self) -> FloatArray:
+        """`(n_voters, n_samples, n_classes)`; memory-mapped voters are read in full here, `layers` leaves them."""
+        return self.layers[0][None] if len(self.layers) == 1 else np.stack(self.layers)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(attribute.name for attribute in self.attributes)
+
+    @property
+    def n_samples(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        return f"Predictions({self.describe()}; {len(self.voters)} voters, {self.n_samples} samples)"
+
+    def describe(self) -> str:
+        """`age given mask=worn`."""
+        return describe_expert(self.names, self.condition)
+
+    def select_voters(self, names: Sequence[str]) -> Predictions:
+        """The same expert with some of its voters only, so that one checkpoint and five voting are the same code."""
+        chosen = [names] if isinstance(names, str) else list(names)
+        for name in chosen:
+            if name not in self.voters:
+                raise UsageError(f'{self.describe()}: no voter "{name}"{nearest(name, self.voters)}')
+        layers = [self.layers[self.voters.index(name)] for name in chosen]
+        return self._with(layers=layers, voters=chosen)
+
+    def collapse(self, to: Sequence[int]) -> Predictions:
+        """Finer columns added up to the attribute's classes: 61 ages -> 3.
+
+        Args:
+            to: for each column the number of the class it belongs to (of a block: the joint class of the block).
+        """
+        block = Schema(*self.attributes)
+        if len(to) != len(self.classes) or not all(0 <= number < block.n_joint for number in to):
+            raise UsageError(
+                f"{self.describe()}: expected one class number from 0 to {block.n_joint - 1} for each of "
+                f"{len(self.classes)} columns, found {list(to)}"
+            )
+        layers = [_add_columns(layer, np.asarray(to, dtype=np.int64), block.n_joint) for layer in self.layers]
+        return self._with(layers=layers, classes=_class_rows(self.attributes))
+
+    def marginal(self, *names: str) -> Predictions:
+        """The probabilities of some of the attributes, the others added up; the condition and voters stay."""
+        for name in names:
+            if name not in self.names:
+                raise UsageError(f'{self.describe()}: no attribute "{name}"{nearest(name, self.names)}')
+        places = [self.names.index(name) for name in names]
+        chosen = tuple(self.attributes[place] for place in places)
+        parts = [tuple(row[place] for place in places) for row in self.classes]
+        kept = sorted(set(parts), key=lambda row: [a.index(c) for a, c in zip(chosen, row, strict=True)])
+        to = np.array([kept.index(row) for row in parts], dtype=np.int64)
+        layers = [_add_columns(layer, to, len(kept)) for layer in self.layers]
+        return self._with(attributes=chosen, layers=layers, classes=kept)
+
+    def labels(self) -> IntArray:
+        """The column of the highest probability `(n_samples,)`, ties to the lowest; -1 = abstained or not computed.
+
+        For a result of combining, the joint index. Taken from the array as it is held, so that a saved and reloaded
+        result has the same labels.
+        """
+        if len(self.layers) != 1:
+            raise UsageError(f"{self.describe()}: {len(self.layers)} voters; select one, or combine them, then ask")
+        probs = np.asarray(self.layers[0])
+        return np.where((probs > 0).any(axis=1), probs.argmax(axis=1), -1).astype(np.int64)
+
+    def _with(
+        self,
+        *,
+        layers: Sequence[FloatArray],
+        attributes: tuple[Attribute, ...] | None = None,
+        classes: Sequence[Sequence[str]] | None = None,
+        voters: Sequence[str] | None = None,
+    ) -> Predictions:
+        attributes, classes, voters = attributes or self.attributes, classes or self.classes, voters or self.voters
+        return Predictions(attributes, list(layers), self.ids, self.condition, classes, voters)
+
+
+def check_probs(probs: FloatArray, who: str) -> None:
+    """Raises DataError unless each row `(n_classes,)` is probabilities that sum to 1, all zero, or all NaN."""
+    with np.errstate(invalid="ignore", over="ignore"):  # infinities are refused below, in words
+        total = np.asarray(probs).sum(axis=1, dtype=np.float64)
+    lowest = np.asarray(probs).min(axis=1, initial=0)
+    missing = np.isnan(probs).all(axis=1)
+    good = ((np.abs(total - 1) <= SUM_TOLERANCE) | (total == 0)) & (lowest >= 0)
+    wrong = ~(good | missing)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise DataError(
+            f"{who}: expected probabilities, each row >= 0 with sum 1; row {row} has sum {total[row]:.4g} and "
+            f"lowest {lowest[row]:.4g} ({int(wrong.sum())} such rows); logits need a softmax first"
+        )
+
+
+def _layers(probs: Any, who: str) -> tuple[FloatArray, ...]:
+    listed = isinstance(probs, list | tuple) and all(isinstance(p, np.ndarray) and p.ndim == 2 for p in probs)
+    if listed and len(probs):
+        layers = tuple(probs)
+    else:
+        array = np.asanyarray(probs)
+        layers = (array,) if array.ndim == 2 else tuple(array)
+    shapes = {layer.shape for layer in layers}
+    if len(shapes) != 1 or layers[0].ndim != 2 or layers[0].shape[1] == 0:
+        raise UsageError(f"{who}: expected probs of shape (n_voters, n_samples, n_classes), found {sorted(shapes)}")
+    return tuple(layer if layer.dtype.kind == "f" else layer.astype(np.float64) for layer in layers)
+
+
+def _class_rows(block: Sequence[Attribute]) -> list[tuple[str, ...]]:
+    return list(product(*(attribute.classes for attribute in block)))
+
+
+def _columns(
+    block: Sequence[Attribute], classes: Sequence[Sequence[str] | str] | None, n_classes: int, who: str
+) -> tuple[tuple[str, ...], ...]:
+    given = _class_rows(block) if classes is None else classes
+    rows = tuple((row,) if isinstance(row, str) else tuple(row) for row in given)
+    if len(rows) != n_classes or len(set(rows)) != len(rows) or any(len(row) != len(block) for row in rows):
+        hint = "; name the columns with classes=" if classes is None else ""
+        raise UsageError(f"{who}: expected {n_classes} distinct columns, found {len(rows)} class names{hint}")
+    return rows
+
+
+def _add_columns(layer: FloatArray, to: IntArray, n_classes: int) -> FloatArray:
+    """Column by column, so that a row alone gives the same bits as in a batch (a matrix product does not)."""
+    total = np.zeros((len(layer), n_classes), dtype=np.float64)
+    for column, target in enumerate(to):
+        total[:, target] += layer[:, column]
+    return total.astype(layer.dtype)

@@ -1,0 +1,201 @@
+"""A prediction set: several experts' probabilities on one set of photos, in one folder.
+
+predictions.json                     written last; without it the folder is not a prediction set
+ids.npy                              (n_samples,) UTF-8 bytes, unique
+age-given-mask-worn/fold0.npy        (n_samples, n_classes) float32; a row of NaN = not computed
+errors.csv                           sample_id, path, problem
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from ensemble_kit.arrays import FloatArray, IdArray, IntArray
+from ensemble_kit.errors import DataError, UsageError
+from ensemble_kit.files import read_array, read_json, sha256_file, slug, write_array, write_json, write_text
+from ensemble_kit.graph import check_condition
+from ensemble_kit.predictions.array import Predictions, check_probs
+from ensemble_kit.predictions.ids import check_unique, decode_ids, encode_ids, ids_sha256, match_ids
+from ensemble_kit.schema import Schema
+
+FORMAT = "ensemble_kit.predictions"
+VERSION = 1
+
+
+def save_predictions(
+    folder: Path,
+    experts: Sequence[Predictions],
+    schema: Schema,
+    *,
+    checkpoints: Sequence[Mapping[str, str]] | None = None,
+    problems: Sequence[tuple[str, str, str]] = (),
+    command: str = "",
+) -> None:
+    """Writes a prediction set; `predictions.json` comes last, and without it the folder is none.
+
+    Args:
+        experts: on the same photos; rows in another order are brought into the first one's.
+        checkpoints: per expert, voter name -> SHA-256 of its checkpoint.
+        problems: (sample_id, path, problem) of photos that could not be predicted, for `errors.csv`.
+        command: what made the set.
+
+    Raises:
+        DataError: experts on different photos, or whose classes are not the schema's.
+    """
+    if not experts or (checkpoints is not None and len(checkpoints) != len(experts)):
+        raise UsageError("a prediction set needs at least one expert, and checkpoints for each or for none")
+    folder = Path(folder)
+    ids = experts[0].ids
+    check_unique(ids, f"ids of {experts[0].describe()}")
+    joins = [_check_expert(expert, schema, ids) for expert in experts]
+    (folder / "predictions.json").unlink(missing_ok=True)  # what is rewritten is no set until it is whole
+    write_array(folder / "ids.npy", encode_ids(ids))
+    taken: set[str] = set()
+    entries = []
+    for number, expert in enumerate(experts):
+        hashes = {} if checkpoints is None else checkpoints[number]
+        place = _free(slug(expert.describe()), taken)
+        entries.append(_write_expert(folder, place, expert, joins[number], hashes))
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("sample_id", "path", "problem"), *problems])
+    write_text(folder / "errors.csv", text.getvalue())
+    content = {"format": FORMAT, "version": VERSION, "n_samples": len(ids), "ids_sha256": ids_sha256(ids)}
+    versions = {"python": platform.python_version(), "numpy": np.__version__}
+    created = {"command": command, "versions": versions}
+    content |= {"schema": schema.to_json(), "experts": entries, "created": created}
+    write_json(folder / "predictions.json", content)
+
+
+def _check_expert(expert: Predictions, schema: Schema, ids: IdArray) -> IntArray | None:
+    """The rows that bring the expert into the order of `ids`; refuses what does not fit before a file is touched."""
+    for attribute in expert.attributes:
+        if schema[attribute.name].classes != attribute.classes:
+            raise DataError(
+                f"{expert.describe()}: expected the schema's classes of {attribute.name}, "
+                f"{list(schema[attribute.name].classes)}, found {list(attribute.classes)}"
+            )
+    check_condition(expert.condition, schema)
+    return match_ids(expert.ids, ids, expert.describe())
+
+
+def _write_expert(
+    folder: Path, place: str, expert: Predictions, rows: IntArray | None, hashes: Mapping[str, str]
+) -> dict[str, Any]:
+    files: set[str] = set()
+    voters = []
+    for name, layer in zip(expert.voters, expert.layers, strict=True):
+        file = f"{place}/{_free(slug(name), files)}.npy"
+        values = np.asarray(layer if rows is None else layer[rows], dtype=np.float32)
+        check_probs(values, f"{expert.describe()}, {name}")
+        write_array(folder / file, values)
+        sha256 = sha256_file(folder / file)
+        voters.append({"name": name, "file": file, "sha256": sha256, "checkpoint_sha256": hashes.get(name)})
+    return {
+        "attributes": list(expert.names),
+        "condition": {name: list(classes) for name, classes in expert.condition.items()},
+        "classes": [list(row) for row in expert.classes],
+        "edges": None,
+        "collapse": None,
+        "voters": voters,
+    }
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """Two experts may share a slug (`<30` and `>30` do), never a folder."""
+    free, number = name, 2
+    while free in taken:
+        free, number = f"{name}-{number}", number + 1
+    taken.add(free)
+    return free
+
+
+def read_prediction_json(folder: Path) -> dict[str, Any]:
+    """The content of `predictions.json`, format and version checked."""
+    path = Path(folder) / "predictions.json"
+    if not path.is_file():
+        raise DataError(f'{folder}: not a prediction set (no predictions.json); write one with "ens predict"')
+    content = read_json(path)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise DataError(f'{path}: not a prediction set (format is not "{FORMAT}"); write one with "ens predict"')
+    if content.get("version") != VERSION:
+        raise DataError(
+            f"{path}: expected version {VERSION}, found {content.get('version')}; use the newer ensemble_kit"
+        )
+    return content
+
+
+def read_prediction_schema(folder: Path) -> Schema:
+    """The schema a prediction set was made with."""
+    try:
+        return Schema.from_json(read_prediction_json(folder).get("schema"))
+    except (DataError, UsageError) as error:
+        raise DataError(f"{Path(folder) / 'predictions.json'}: {error}") from None
+
+
+def load_predictions(folder: Path, *, memory_map: bool = True, verify: bool = True) -> list[Predictions]:
+    """Reads a prediction set.
+
+    Args:
+        memory_map: leave the probabilities on disk until they are used.
+        verify: compare every file with its stored hash (about a second per 1.5 GB).
+
+    Raises:
+        DataError: no prediction set, or a file that is missing, cut short or changed; it names the file.
+    """
+    folder = Path(folder)
+    content = read_prediction_json(folder)
+    schema = read_prediction_schema(folder)
+    raw = read_array(folder / "ids.npy")
+    if raw.dtype.kind != "S" or raw.ndim != 1:
+        raise DataError(
+            f"{folder / 'ids.npy'}: expected ids as bytes, shape (n_samples,), found {raw.dtype} {raw.shape}"
+        )
+    ids = decode_ids(raw)
+    if ids_sha256(ids) != content.get("ids_sha256"):
+        raise DataError(f"{folder / 'ids.npy'}: not the ids of predictions.json (hash differs); predict again")
+    try:
+        return [_read_expert(folder, entry, schema, ids, memory_map, verify) for entry in content["experts"]]
+    except (KeyError, TypeError, AttributeError, UsageError) as error:
+        raise DataError(f"{folder / 'predictions.json'}: not readable ({type(error).__name__}: {error})") from None
+
+
+def _read_ids(path: Path, sha256: Any) -> IdArray:
+    raw = read_array(path)
+    if raw.dtype.kind != "S" or raw.ndim != 1:
+        raise DataError(f"{path}: expected ids as bytes, shape (n_samples,), found {raw.dtype} {raw.shape}")
+    ids = decode_ids(raw)
+    if ids_sha256(ids) != sha256:
+        raise DataError(f"{path}: not the ids of predictions.json (hash differs); predict again")
+    return ids
+
+
+def _read_expert(
+    folder: Path, entry: Mapping[str, Any], schema: Schema, ids: IdArray, memory_map: bool, verify: bool
+) -> Predictions:
+    shape = (len(ids), len(entry["classes"]))
+    layers = [_read_layer(folder, voter, shape, memory_map, verify) for voter in entry["voters"]]
+    attributes = [schema[name] for name in entry["attributes"]]
+    names = [voter["name"] for voter in entry["voters"]]
+    return Predictions(attributes, layers, ids, entry["condition"], entry["classes"], names)
+
+
+def _read_layer(
+    folder: Path, voter: Mapping[str, Any], shape: tuple[int, int], memory_map: bool, verify: bool
+) -> FloatArray:
+    inside = PurePosixPath(voter["file"])
+    if inside.is_absolute() or ".." in inside.parts:
+        raise DataError(f"{folder / 'predictions.json'}: {voter['file']} lies outside the folder")
+    path = folder / inside
+    array = read_array(path, memory_map=memory_map and shape[0] > 0)  # an empty file cannot be mapped
+    if array.shape != shape or array.dtype != np.float32:
+        raise DataError(f"{path}: expected float32 {shape}, found {array.dtype} {array.shape}; predict again")
+    if verify and sha256_file(path) != voter["sha256"]:
+        raise DataError(f"{path}: changed since it was written (hash differs); predict again")
+    return array

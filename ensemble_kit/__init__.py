@@ -1,1 +1,88 @@
-"""Hierarchical conditional ensembles for multi-attribute image classification."""
+"""Hierarchical conditional ensembles for multi-attribute image classification.
+
+The public names are loaded on first use, so that `import ensemble_kit` costs nothing; those that need torch
+(`train_fold`, `predict_table`) load it only then.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ensemble_kit.arrays import FloatArray
+    from ensemble_kit.data.samples import SampleTable, read_samples
+    from ensemble_kit.ensemble import Combined, ConditionalEnsemble
+    from ensemble_kit.errors import EnsembleKitError
+    from ensemble_kit.graph import Graph
+    from ensemble_kit.joint import with_known
+    from ensemble_kit.predictions import Predictions, load_predictions, read_prediction_schema, save_predictions
+    from ensemble_kit.recipe.load import load_recipe
+    from ensemble_kit.recipe.whole import run_recipe
+    from ensemble_kit.routing import route_hard, route_soft
+    from ensemble_kit.runs import Run
+    from ensemble_kit.schema import Attribute, Schema
+    from ensemble_kit.structures import score_structures
+    from ensemble_kit.submission import read_submission, write_submission
+
+_HOME = {
+    "Attribute": "schema",
+    "Combined": "ensemble",
+    "ConditionalEnsemble": "ensemble",
+    "EnsembleKitError": "errors",
+    "FloatArray": "arrays",
+    "Graph": "graph",
+    "Predictions": "predictions",
+    "Run": "runs",
+    "SampleTable": "data.samples",
+    "Schema": "schema",
+    "load_predictions": "predictions",
+    "load_recipe": "recipe.load",
+    "read_prediction_schema": "predictions",
+    "read_samples": "data.samples",
+    "read_submission": "submission",
+    "route_hard": "routing",
+    "route_soft": "routing",
+    "run_recipe": "recipe.whole",
+    "save_predictions": "predictions",
+    "score_structures": "structures",
+    "with_known": "joint",
+    "write_submission": "submission",
+}
+
+__all__ = [
+    "Attribute",
+    "Combined",
+    "ConditionalEnsemble",
+    "EnsembleKitError",
+    "FloatArray",
+    "Graph",
+    "Predictions",
+    "Run",
+    "SampleTable",
+    "Schema",
+    "load_predictions",
+    "load_recipe",
+    "read_prediction_schema",
+    "read_samples",
+    "read_submission",
+    "route_hard",
+    "route_soft",
+    "run_recipe",
+    "save_predictions",
+    "score_structures",
+    "with_known",
+    "write_submission",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'ensemble_kit' has no attribute {name!r}")
+    value = getattr(import_module(f"ensemble_kit.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

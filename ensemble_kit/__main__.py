@@ -1,0 +1,6 @@
+"""`python -m ensemble_kit` is `ens`."""
+
+from ensemble_kit.cli import main
+
+if __name__ == "__main__":
+    main()

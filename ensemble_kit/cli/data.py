@@ -1,0 +1,84 @@
+"""`ens data check` and `ens data generate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ensemble_kit.cli.options import DEFAULT_RECIPE, Json, RecipeName, given
+
+app = typer.Typer(no_args_is_help=True, help="Look at a data set before training, or draw one.")
+
+
+@app.command("check")
+def check(
+    data: Annotated[Path | None, typer.Argument(envvar="ENS_DATA", help="The data set.")] = None,
+    recipe: RecipeName = DEFAULT_RECIPE,
+    folds: Annotated[int | None, typer.Option(envvar="ENS_FOLDS", help="Number of folds.")] = None,
+    val_ratio: Annotated[float | None, typer.Option(envvar="ENS_VAL_RATIO", help="One validation share.")] = None,
+    decode: Annotated[bool, typer.Option(help="Decode every photo, to find the broken ones.")] = True,
+    json: Json = False,
+) -> None:
+    """Print people, photos per class and per fold, ages around the borders, and every problem by file."""
+    from json import dumps
+
+    from ensemble_kit.data.check import check_data
+    from ensemble_kit.recipe.load import load_recipe
+    from ensemble_kit.recipe.run import data_root
+
+    chosen = load_recipe(recipe).with_data(given({"folds": folds, "val_ratio": val_ratio}))
+    fixes = None if chosen.data.fixes is None else chosen.path.parent / chosen.data.fixes
+    report = check_data(
+        data_root(chosen, data),
+        chosen.schema,
+        layout=chosen.data.layout,
+        folds=chosen.data.folds,
+        seed=chosen.data.seed,
+        val_ratio=chosen.data.val_ratio,
+        fixes=fixes,
+        decode=decode,
+    )
+    print(dumps(report.to_json(), indent=2) if json else report.text())
+
+
+@app.command("generate")
+def generate(
+    out: Annotated[Path, typer.Argument(help="A new folder.")],
+    people: Annotated[int, typer.Option(min=1, help="Training people, seven photos each.")] = 100,
+    eval_people: Annotated[int | None, typer.Option(min=1, help="Evaluation people; default a third.")] = None,
+    size: Annotated[str, typer.Option(help="Photo size in pixels: one number, or height,width.")] = "512,384",
+    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same photos.")] = 0,
+    eval_like: Annotated[
+        str, typer.Option(help="training, or shifted: more men and more people of 60 and above, as the real one has.")
+    ] = "training",
+) -> None:
+    """Draw faces in the competition's tree, with answers: train, eval/info.csv, eval/answers.csv."""
+    from ensemble_kit.data.generated import generate_faces
+    from ensemble_kit.errors import UsageError, nearest
+
+    if eval_like not in ("training", "shifted"):
+        raise UsageError(f'--eval-like "{eval_like}"{nearest(eval_like, ("training", "shifted"))}')
+    counts = generate_faces(
+        out, people=people, eval_people=eval_people, size=parse_size(size), seed=seed, eval_like=eval_like
+    )
+    print(f"{out}: " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()))
+    print(f"next: ens data check {out}")
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """`"64"` -> (64, 64), `"512,384"` -> (512, 384): height before width."""
+    from ensemble_kit.errors import UsageError
+
+    parts = text.replace("x", ",").split(",")
+    if len(parts) > 2 or not all(part.strip().isdigit() for part in parts):
+        raise UsageError(f'--size: expected one number or height,width; found "{text}"')
+    sides = [int(part) for part in parts]
+    if not 16 <= min(sides) <= max(sides) <= 8192:
+        raise UsageError(f'--size: expected 16 to 8192 pixels; found "{text}"')
+    return sides[0], sides[-1]
+
+
+def add_to(parent: typer.Typer) -> None:
+    parent.add_typer(app, name="data")

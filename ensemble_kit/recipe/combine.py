@@ -1,0 +1,141 @@
+"""From runs or saved predictions to a submission. Nothing here imports torch unless predictions are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ensemble_kit.ensemble import Combined, ConditionalEnsemble
+from ensemble_kit.errors import DataError, UsageError
+from ensemble_kit.files import write_json
+from ensemble_kit.graph import Graph, describe_expert
+from ensemble_kit.ids import match_ids
+from ensemble_kit.predictions import Predictions, load_predictions, read_prediction_schema, save_predictions
+from ensemble_kit.recipe.settings import CombineSettings
+from ensemble_kit.runs import Run
+from ensemble_kit.schema import Schema
+from ensemble_kit.submission import write_submission
+
+GRAPHS: dict[str, Callable[[Schema, Graph], Graph]] = {
+    "conditional": lambda schema, graph: graph,
+    "independent": lambda schema, graph: Graph.independent(schema),
+    "flat": lambda schema, graph: Graph.flat(schema),
+}
+"""How the same experts may be read: by the recipe's graph, every attribute by itself, or one joint expert."""
+
+
+@dataclass(frozen=True)
+class CombineReport:
+    """What a combination did.
+
+    Attributes:
+        combined: joint predictions, gates, photos per expert.
+        plan: the table of states and their experts.
+        submission: the file written.
+        joint: the folder of joint probabilities, a prediction set of its own.
+    """
+
+    combined: Combined
+    plan: str
+    submission: Path
+    joint: Path
+
+    def to_json(self) -> dict[str, object]:
+        n_samples = len(self.combined.joint.ids)
+        files = {"submission": str(self.submission), "joint": str(self.joint)}
+        return {"n_samples": n_samples, "photos_per_expert": dict(self.combined.counts), **files}
+
+    def text(self) -> str:
+        width = max((len(name) for name in self.combined.counts), default=0)
+        lines = [f"  {name:<{width}}  {count:>7}" for name, count in self.combined.counts.items()]
+        return "\n".join(
+            ["photos per expert:", *lines, f"submission: {self.submission}", f"joint probabilities: {self.joint}"]
+        )
+
+
+def load_experts(folders: Sequence[Path]) -> tuple[list[Predictions], Schema]:
+    """The experts of several prediction sets; the same expert in two sets becomes one with both sets' voters.
+
+    Raises:
+        DataError: sets of different schemas or different photos.
+    """
+    schema = read_prediction_schema(folders[0])
+    found: dict[str, Predictions] = {}
+    for number, folder in enumerate(folders):
+        if read_prediction_schema(folder) != schema:
+            raise DataError(f"{folder}: made for another schema than {folders[0]}; combine sets of one task only")
+        for expert in load_predictions(folder):
+            name = describe_expert([a.name for a in expert.attributes], expert.condition)
+            found[name] = expert if name not in found else with_voters_of(found[name], expert, prefix=f"set{number}:")
+    return list(found.values()), schema
+
+
+def with_voters_of(expert: Predictions, other: Predictions, prefix: str) -> Predictions:
+    """`expert` with the voters of `other` (the same expert from another run) added, joined by id.
+
+    Raises:
+        DataError: other classes, or other photos.
+    """
+    if other.classes != expert.classes:
+        raise DataError(f"{other.describe()}: one set has the classes {expert.classes}, another {other.classes}")
+    rows = match_ids(other.ids, expert.ids, other.describe())
+    added = [np.asarray(layer if rows is None else layer[rows]) for layer in other.layers]
+    names = [*expert.voters, *(f"{prefix}{voter}" for voter in other.voters)]
+    return Predictions(
+        expert.attributes, [*expert.layers, *added], expert.ids, expert.condition, expert.classes, names
+    )
+
+
+def combine_sets(
+    folders: Sequence[Path],
+    graph: Graph,
+    settings: CombineSettings,
+    out: Path,
+    *,
+    structure: str = "conditional",
+    template: Path | None = None,
+    announce: Callable[[str], None] = lambda plan: None,
+) -> CombineReport:
+    """Combines saved predictions and writes `submission.csv`, `joint/` and `combine.json` under `out`.
+
+    Args:
+        announce: told the plan (which expert answers which state) before anything is computed.
+
+    Raises:
+        UsageError: an unknown structure, route or vote.
+        DataError: a state without an expert, sets that do not fit, a template with other ids.
+    """
+    if structure not in GRAPHS:
+        raise UsageError(f'--structure "{structure}": expected {", ".join(GRAPHS)}')
+    experts, schema = load_experts(folders)
+    ensemble = ConditionalEnsemble(schema, GRAPHS[structure](schema, graph), experts, fallback=settings.fallback)
+    announce(ensemble.describe())
+    combined = ensemble.combine(route=settings.route, vote=settings.vote, vote_at=settings.vote_at)
+    submission = out / "submission.csv"
+    write_submission(submission, combined.joint, template=template)
+    save_predictions(out / "joint", [combined.joint], schema, command="ens combine")
+    report = CombineReport(combined, ensemble.describe(), submission, out / "joint")
+    write_json(out / "combine.json", {**report.to_json(), "structure": structure, **settings.model_dump()})
+    return report
+
+
+def prediction_sets(sources: Sequence[Path], name: str, predict: Callable[[Run], Path]) -> list[Path]:
+    """The prediction-set folder behind each source, which is one itself or a run.
+
+    Args:
+        predict: called for a run whose set `name` is missing or older than its checkpoints.
+    """
+    folders = []
+    for source in sources:
+        if (source / "predictions.json").is_file():
+            folders.append(source)
+        elif (source / "run.json").is_file():
+            run = Run.open(source)
+            current = run.predictions_are_current(name)
+            folders.append(run.predictions_folder(name) if current else predict(run))
+        else:
+            raise DataError(f"{source}: expected a run (run.json) or saved predictions (predictions.json), found neither")
+    return folders

@@ -1,0 +1,220 @@
+"""From an annotated TOML file to a checked recipe."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from ensemble_kit.errors import DataError, UsageError, nearest
+from ensemble_kit.graph import Graph, check_condition
+from ensemble_kit.recipe.settings import CombineSettings, DataSettings, Settings, TrainSettings
+from ensemble_kit.schema import Attribute, Schema
+
+SECTIONS = ("schema", "graph", "data", "train", "experts", "combine")
+AnySettings = TypeVar("AnySettings", bound=Settings)
+
+
+@dataclass(frozen=True)
+class ExpertSpec:
+    """One expert to train: what it predicts, and for whom."""
+
+    attributes: tuple[str, ...]
+    condition: dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A checked recipe: the task (schema, graph), the data, and how to train and combine.
+
+    Attributes:
+        train: the `[train]` table as written, with the tables per attribute taken out.
+        train_for: attribute (or block, `"gender,age"`) -> the keys of `[train.<attribute>]`.
+        experts: what `ens run` trains, in order.
+    """
+
+    name: str
+    path: Path
+    schema: Schema
+    graph: Graph
+    data: DataSettings
+    train: Mapping[str, Any]
+    train_for: Mapping[str, Mapping[str, Any]]
+    experts: tuple[ExpertSpec, ...]
+    combine: CombineSettings
+
+    def settings_for(self, attributes: Sequence[str], overrides: Mapping[str, Any] | None = None) -> TrainSettings:
+        """Defaults < `[train]` < `[train.<attribute>]` < overrides (flags and environment)."""
+        own = self.train_for.get(",".join(attributes), {})
+        return validated(TrainSettings, {**self.train, **own, **(overrides or {})}, f"train {','.join(attributes)}")
+
+    def with_data(self, overrides: Mapping[str, Any]) -> Recipe:
+        return replace(self, data=validated(DataSettings, {**self.data.model_dump(), **overrides}, "data"))
+
+    def with_combine(self, overrides: Mapping[str, Any]) -> Recipe:
+        merged = {**self.combine.model_dump(), **overrides}
+        return replace(self, combine=validated(CombineSettings, merged, "combine"))
+
+    def with_train(self, overrides: Mapping[str, Any]) -> Recipe:
+        """The same recipe with some training settings laid over every expert's."""
+        train_for = {key: {**own, **overrides} for key, own in self.train_for.items()}
+        changed = replace(self, train={**self.train, **overrides}, train_for=train_for)
+        for expert in changed.experts:
+            changed.settings_for(expert.attributes)
+        return changed
+
+
+def validated(model: type[AnySettings], values: Mapping[str, Any], where: str) -> AnySettings:
+    """Raises UsageError with every fault at once, unknown keys with the nearest known one."""
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        raise UsageError("; ".join(_fault(fault, model, where) for fault in error.errors())) from None
+
+
+def _fault(fault: Any, model: type[Settings], where: str) -> str:
+    key = str(fault["loc"][0]) if fault["loc"] else ""
+    if fault["type"] == "extra_forbidden":
+        return f'{where}: unknown key "{key}"{nearest(key, model.model_fields)}'
+    return f"{where}{'.' if key else ''}{key}: {fault['msg'].removeprefix('Value error, ')} (found {fault['input']!r})"
+
+
+def recipe_folder() -> Path:
+    """Where the shipped recipes lie: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    packed = package / "_recipes"
+    return packed if packed.is_dir() else package.parent / "recipes"
+
+
+def recipe_names() -> list[str]:
+    return sorted(path.stem for path in recipe_folder().glob("*.toml"))
+
+
+def find_recipe(name: str) -> Path:
+    """A recipe's file: `name` is a path, or a shipped recipe's name with or without `.toml`."""
+    path = Path(name)
+    if path.suffix == ".toml" and path.is_file():
+        return path
+    stem = path.stem if path.suffix == ".toml" else name
+    if stem.replace("-", "_") in recipe_names():
+        return recipe_folder() / f"{stem.replace('-', '_')}.toml"
+    raise UsageError(f'no recipe "{name}": expected a .toml file or a shipped recipe{nearest(name, recipe_names())}')
+
+
+def load_recipe(name: str | Path) -> Recipe:
+    """Reads and checks a recipe.
+
+    Raises:
+        UsageError: an unknown name or key, a value out of range, a graph that does not fit the schema.
+        DataError: the file is not TOML.
+    """
+    path = find_recipe(str(name))
+    try:
+        written = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not readable as TOML ({error})") from None
+    try:
+        return _recipe(path, written)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def _recipe(path: Path, written: Mapping[str, Any]) -> Recipe:
+    for key in written:
+        if key not in SECTIONS:
+            raise UsageError(f'unknown section "{key}"{nearest(key, SECTIONS)}')
+    for key in SECTIONS:
+        if not isinstance(written.get(key, {}), dict):
+            raise UsageError(f'"{key}" must be a section, [{key}]')
+    schema = _schema(written.get("schema", {}))
+    graph = Graph(written["graph"]) if "graph" in written else Graph.independent(schema)
+    graph.check(schema)
+    train, train_for = _train(written.get("train", {}), schema)
+    recipe = Recipe(
+        name=path.stem,
+        path=path,
+        schema=schema,
+        graph=graph,
+        data=validated(DataSettings, written.get("data", {}), "data"),
+        train=train,
+        train_for=train_for,
+        experts=plan_experts(schema, graph, written.get("experts", {})),
+        combine=validated(CombineSettings, written.get("combine", {}), "combine"),
+    )
+    for expert in recipe.experts:
+        recipe.settings_for(expert.attributes)
+    return recipe
+
+
+def _schema(section: Mapping[str, Any]) -> Schema:
+    if not section:
+        raise UsageError('no [schema]; write one line an attribute, as in mask = ["worn", "incorrect", "not_worn"]')
+    attributes = []
+    for name, value in section.items():
+        entry = {"classes": value} if isinstance(value, list) else value
+        if not isinstance(entry, dict) or not set(entry) <= {"classes", "borders"} or "classes" not in entry:
+            raise UsageError(f'schema: "{name}" must be a list of classes, or {{classes = [...], borders = [...]}}')
+        attributes.append(Attribute(name, entry["classes"], entry.get("borders")))
+    return Schema(*attributes)
+
+
+def _train(section: Mapping[str, Any], schema: Schema) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Splits `[train]` from `[train.<attribute>]`; the latter are the values that are tables."""
+    shared = {key: value for key, value in section.items() if not isinstance(value, dict)}
+    own = {key: value for key, value in section.items() if isinstance(value, dict)}
+    for key in own:
+        for name in key.split(","):
+            if name.strip() not in schema.names:
+                raise UsageError(f'[train.{key}]: no attribute "{name.strip()}"{nearest(name, schema.names)}')
+    validated(TrainSettings, shared, "train")
+    return shared, {",".join(part.strip() for part in key.split(",")): value for key, value in own.items()}
+
+
+def plan_experts(schema: Schema, graph: Graph, section: Mapping[str, Any]) -> tuple[ExpertSpec, ...]:
+    """The experts to train: `[experts]` where it says so, else one for every state of a node's parents.
+
+    `[experts]` maps an attribute, or a block, to a list of conditions: a table (`{mask = "worn"}`), `"each"` (one
+    for every state) or `"pooled"`. A block that is no node of the graph is trained beside it, for comparison.
+    """
+    wanted: dict[tuple[str, ...], list[dict[str, tuple[str, ...]]]] = {}
+    for node in graph.nodes:
+        wanted[node.attributes] = states_to_train(schema, node.attributes, node.parents)
+    for key, conditions in section.items():
+        names = tuple(part.strip() for part in key.split(","))
+        schema.block(names)
+        node_or_none = graph.node_of(names)
+        names = node_or_none.attributes if node_or_none else names
+        parents = node_or_none.parents if node_or_none else ()
+        if not isinstance(conditions, list):
+            raise UsageError(f'experts: "{key}" must be a list, as in ["each", "pooled", {{mask = "worn"}}]')
+        wanted[names] = [c for item in conditions for c in _conditions(item, schema, names, parents)]
+    return tuple(ExpertSpec(names, condition) for names, conditions in wanted.items() for condition in conditions)
+
+
+def _conditions(
+    item: Any, schema: Schema, names: tuple[str, ...], parents: tuple[str, ...]
+) -> list[dict[str, tuple[str, ...]]]:
+    if item == "each":
+        return states_to_train(schema, names, parents)
+    if item == "pooled":
+        return [{}]
+    if not isinstance(item, dict):
+        raise UsageError(f'experts: expected "each", "pooled" or a condition such as {{mask = "worn"}}, found {item!r}')
+    return [check_condition(item, schema)]
+
+
+def states_to_train(schema: Schema, names: Sequence[str], parents: Sequence[str]) -> list[dict[str, tuple[str, ...]]]:
+    """The states of a node that need a model: those under which more than one class is possible."""
+    if not parents:
+        return [{}]
+    own, above = schema.block(tuple(parents) + tuple(names)), schema.block(parents)
+    states = []
+    for row in above.paths:
+        below = own.paths[(own.paths[:, : len(parents)] == row).all(axis=1)]
+        if len(below) > 1:
+            states.append({name: (schema[name].classes[i],) for name, i in zip(parents, row, strict=True)})
+    return states

@@ -1,0 +1,204 @@
+"""Running a recipe: experts are trained (finished ones are skipped), predicted, combined and scored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from ensemble_kit.errors import UsageError
+from ensemble_kit.graph import describe_expert
+from ensemble_kit.recipe.load import ExpertSpec, Recipe
+from ensemble_kit.recipe.settings import DataSettings, TrainSettings
+from ensemble_kit.runs import Run
+
+if TYPE_CHECKING:
+    from ensemble_kit.arrays import IntArray
+    from ensemble_kit.data.samples import SampleTable
+    from ensemble_kit.training import ExpertJob, FoldResult
+
+
+class Watcher(Protocol):
+    """Who is told how the work goes: the terminal, a notebook, a test."""
+
+    def say(self, line: str) -> None: ...
+    def begin(self, title: str, total: float) -> None: ...
+    def advance(self, done: float, title: str | None = None) -> None: ...
+    def end(self) -> None: ...
+
+
+@dataclass
+class Silent:
+    """A watcher that tells nobody."""
+
+    def say(self, line: str) -> None: ...
+    def begin(self, title: str, total: float) -> None: ...
+    def advance(self, done: float, title: str | None = None) -> None: ...
+    def end(self) -> None: ...
+
+
+def data_root(recipe: Recipe, data: Path | None) -> Path:
+    """The data set: `--data` or `ENS_DATA`, else the recipe's.
+
+    Raises:
+        UsageError: neither names one.
+    """
+    if data is None and recipe.data.path is None:
+        raise UsageError("no data set named; set ENS_DATA, pass --data DIR, or write path = ... under [data]")
+    return data if data is not None else (recipe.path.parent / str(recipe.data.path)).resolve()
+
+
+def read_part(recipe: Recipe, data: Path, part: str) -> SampleTable:
+    """The training or the evaluation samples of a data set, with the recipe's label fixes."""
+    from ensemble_kit.data.samples import read_samples
+
+    fixes = None if recipe.data.fixes is None or part == "eval" else recipe.path.parent / recipe.data.fixes
+    return read_samples(data, recipe.schema, part=part, layout=recipe.data.layout, fixes=fixes)  # type: ignore[arg-type]
+
+
+def divide(table: SampleTable, settings: DataSettings) -> IntArray:
+    """The fold of each sample, shared by every attribute so that out-of-fold predictions line up; -1 = training only."""
+    from ensemble_kit.data.folds import make_folds, make_split
+
+    joint = table.joint([a.name for a in table.schema.attributes if table.has(a.name)])
+    if settings.val_ratio is not None:
+        return make_split(joint, table.groups, val_ratio=settings.val_ratio, seed=settings.seed)
+    return make_folds(joint, table.groups, n_folds=settings.folds, seed=settings.seed)
+
+
+def open_run(recipe: Recipe, data: Path, folder: Path, watcher: Watcher) -> Run:
+    """Reads the training samples, divides them, and opens or begins the run.
+
+    Raises:
+        DataError: the data cannot be trained on, or the folder holds a run on other data or folds.
+    """
+    from ensemble_kit.data.folds import check_folds
+
+    table = read_part(recipe, data, "train")
+    for problem in table.problems:
+        watcher.say(f"note: {problem.path}: {problem.problem}")
+    folds = divide(table, recipe.data)
+    labelled = {name: table.numbers(name) for name in recipe.schema.names if table.has(name)}
+    for notice in check_folds(folds, labelled, recipe.schema, table.groups):
+        watcher.say(f"note: {notice}")
+    division = {
+        "n_folds": 1 if recipe.data.val_ratio is not None else recipe.data.folds,
+        "fold_seed": recipe.data.seed,
+        "val_ratio": recipe.data.val_ratio,
+    }
+    return Run.create(folder, table, folds, schema=recipe.schema, graph=recipe.graph, division=division)
+
+
+def job_of(run: Run, spec: ExpertSpec, settings: TrainSettings, fold: int) -> ExpertJob:
+    """The plain, resolved settings of one fold of one expert."""
+    from ensemble_kit.training import ExpertJob
+
+    plain = settings.model_dump() | {"backbone_lr": settings.resolved_backbone_lr}
+    return ExpertJob(
+        schema=run.schema,
+        attributes=spec.attributes,
+        condition=spec.condition,
+        fold=fold,
+        n_folds=run.n_folds,
+        **plain,
+    )
+
+
+def train_experts(
+    run: Run,
+    recipe: Recipe,
+    specs: Sequence[ExpertSpec],
+    watcher: Watcher,
+    *,
+    folds: Iterable[int] | None = None,
+    restart: bool = False,
+) -> list[FoldResult]:
+    """Trains every fold of every expert named; finished folds are skipped, broken-off ones go on.
+
+    Args:
+        folds: only these; all when left out.
+        restart: train anew what is there already.
+
+    Raises:
+        DataError: an expert has nothing to train on, or its folder holds other settings.
+        DivergedError: a loss stopped being finite.
+    """
+    from ensemble_kit.training import train_fold
+
+    chosen = sorted(set(range(run.n_folds) if folds is None else folds))
+    if not set(chosen) <= set(range(run.n_folds)):
+        raise UsageError(f"--fold: this run has the folds 0 to {run.n_folds - 1}, found {chosen}")
+    results: list[FoldResult] = []
+    work = [float(_covered(run, spec) * recipe.settings_for(spec.attributes).epochs) for spec in specs]
+    watcher.begin("training", sum(work) * len(chosen))
+    before = 0.0
+    for spec, amount in zip(specs, work, strict=True):
+        settings = recipe.settings_for(spec.attributes)
+        photos = _photos(run, settings, watcher)
+        folder = run.write_expert(spec.attributes, spec.condition, settings.model_dump(mode="json"))
+        for fold in chosen:
+            title = f"{describe_expert(spec.attributes, spec.condition)}, fold {fold + 1}/{run.n_folds}"
+            watcher.advance(before, title)
+            result = train_fold(
+                job_of(run, spec, settings, fold),
+                table=run.table,
+                folds=run.folds,
+                photos=photos,
+                folder=folder / f"fold{fold}",
+                restart=restart,
+                on_epoch=lambda line: watcher.say(str(line)),
+                on_step=lambda done, total, base=before, share=amount: watcher.advance(base + share * done / total),
+            )
+            if result.skipped:
+                watcher.say(f"{title}: done before, skipped")
+            results.append(result)
+            before += amount
+    watcher.end()
+    return results
+
+
+def _covered(run: Run, spec: ExpertSpec) -> int:
+    """How many samples lie under the expert's condition."""
+    inside = np.ones(len(run.table), dtype=bool)
+    for name, classes in spec.condition.items():
+        inside &= np.isin(run.table.numbers(name), [run.schema[name].index(c) for c in classes])
+    return int(inside.sum())
+
+
+def _photos(run: Run, settings: TrainSettings, watcher: Watcher) -> Any:
+    """The decoded photos of the run; one cache serves every expert and fold with the same preprocessing."""
+    from ensemble_kit.data.decode import Preprocess
+    from ensemble_kit.loading.cache import PhotoCache
+
+    preprocess = Preprocess(size=settings.size, crop=settings.crop, mean=settings.mean, std=settings.std)
+    photos = PhotoCache.build(run.table, preprocess, run.folder / "cache")
+    for problem in photos.problems:
+        watcher.say(f"note: {problem.path}: {problem.problem}; left out")
+    return photos
+
+
+def predict_run(run: Run, table: SampleTable, name: str, watcher: Watcher, **options: Any) -> Path:
+    """Writes the prediction set `name`: every finished checkpoint of the run on the samples of `table`."""
+    from ensemble_kit.inference import predict_table
+
+    checkpoints = run.checkpoints()
+    run.verify()
+    watcher.say(f"predicting {len(table)} photos with {len(checkpoints)} checkpoints")
+    return predict_table(
+        table, checkpoints, run.predictions_folder(name), cache=run.folder / "cache", watcher=watcher, **options
+    )
+
+
+def answers_of(data: Path) -> Path | None:
+    """The evaluation answers that lie in a competition tree, if any."""
+    found = [p for p in (data / "eval" / "answers.csv", data / "answers.csv") if p.is_file()]
+    return found[0] if found else None
+
+
+def template_of(data: Path) -> Path | None:
+    """The evaluation table whose ids, in their order, a submission repeats."""
+    found = [p for p in (data / "eval" / "info.csv", data / "info.csv") if p.is_file()]
+    return found[0] if found else None

@@ -1,0 +1,133 @@
+"""Every setting, its default and its help text, in one place.
+
+Order of precedence: command-line flag > `ENS_*` environment variable > recipe > the defaults below. Functions further
+down take plain arguments and have no defaults of their own.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Channel = tuple[float, float, float]
+
+IMAGENET_MEAN: Channel = (0.485, 0.456, 0.406)
+IMAGENET_STD: Channel = (0.229, 0.224, 0.225)
+
+
+def _pair(value: Any) -> Any:
+    """One number, `"224"`, `"0.8,0.6"` and `[h, w]` all become a (height, width) pair."""
+    if isinstance(value, str):
+        value = [float(part) if "." in part else int(part) for part in value.replace("x", ",").split(",")]
+        value = value[0] if len(value) == 1 else value
+    return (value, value) if isinstance(value, int | float) else value
+
+
+def _ranges(value: Any) -> Any:
+    """`"57-59"`, `"27-29,57-59"` and `["57-59"]` become ((57, 59),): both ends are left out."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple):
+        return value
+    return tuple(_range(part) if isinstance(part, str) else part for part in parts)
+
+
+def _range(text: str) -> tuple[float, float]:
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:-\s*(\d+(?:\.\d+)?))?\s*", text)
+    if not found:
+        raise ValueError(f'expected a range such as "57-59", found {text!r}')
+    low = float(found[1])
+    return low, float(found[2]) if found[2] else low
+
+
+def _numbers(value: Any) -> Any:
+    return [float(part) for part in value.split(",")] if isinstance(value, str) else value
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSettings(Settings):
+    """`[data]`: where the photos are and how they are divided."""
+
+    path: str | None = Field(None, description="the data set (or --data, or ENS_DATA)")
+    layout: str = Field("auto", description="auto, competition, table or folders")
+    fixes: str | None = Field(None, description="a label fix list, relative to the recipe")
+    folds: int = Field(5, ge=1, le=100, description="folds, stratified by joint class, people kept together")
+    val_ratio: float | None = Field(None, gt=0, lt=1, description="one validation share in place of folds")
+    seed: int = Field(0, ge=0, description="seed of the folds")
+
+    @model_validator(mode="after")
+    def _one_way_to_divide(self) -> DataSettings:
+        if self.folds == 1 and self.val_ratio is None:
+            raise ValueError("folds = 1 leaves nothing to train on; give val_ratio (0.1, say) or at least 2 folds")
+        return self
+
+
+class TrainSettings(Settings):
+    """`[train]`, and `[train.<attribute>]` for one attribute alone."""
+
+    backbone: str = Field("resnet18", description="feature network")
+    weights: str = Field("imagenet", description="imagenet, none, or a checkpoint file")
+    size: Annotated[tuple[int, int], BeforeValidator(_pair)] = Field((224, 224), description="height, width")
+    crop: Annotated[tuple[Share, Share], BeforeValidator(_pair)] = Field(
+        (1.0, 1.0), description="centre crop, as a share of the photo's height and width"
+    )
+    mean: Channel = Field(IMAGENET_MEAN, description="mean subtracted per channel, photos in 0 to 1")
+    std: Channel = Field(IMAGENET_STD, description="deviation divided by per channel")
+    augment: tuple[str, ...] = Field(("flip", "affine", "brightness_contrast"), description="pipeline, in order")
+    epochs: int = Field(10, ge=1, description="passes over the training photos")
+    batch_size: int = Field(64, ge=2, description="photos a step")
+    head_lr: float = Field(1e-3, gt=0, description="rate of the head")
+    backbone_lr: float | None = Field(
+        None, gt=0, description="rate of the backbone; default a tenth of head_lr when pretrained, else head_lr"
+    )
+    weight_decay: float = Field(0.05, ge=0, description="AdamW's decoupled weight decay")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="share of the target spread over all classes")
+    warmup_epochs: float = Field(1.0, ge=0, description="linear warm-up before the cosine")
+    sampler: str = Field("natural", description="natural or balanced (each class equally often)")
+    keep: str = Field("best", description="best (by validation macro F1), last, or every N")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto takes bf16 where it pays")
+    channels_last: bool | None = Field(None, description="memory layout; default where it pays")
+    device: str = Field("auto", description="auto, cpu or cuda")
+    workers: int = Field(0, ge=0, description="worker processes that augment photos")
+    threads: int | None = Field(None, ge=1, description="CPU threads; default all cores")
+    seed: int = Field(0, ge=0, description="seed of weights, order and augmentation")
+    borders: Annotated[tuple[float, ...] | None, BeforeValidator(_numbers)] = Field(
+        None, description="borders used for training only, such as 30,58"
+    )
+    leave_out: Annotated[tuple[tuple[float, float], ...], BeforeValidator(_ranges)] = Field(
+        (), description="values left out of training, such as 57-59"
+    )
+
+    @field_validator("size")
+    @classmethod
+    def _at_least_16(cls, size: tuple[int, int]) -> tuple[int, int]:
+        if min(size) < 16:
+            raise ValueError(f"expected at least 16 x 16 pixels, found {size[0]} x {size[1]}")
+        return size
+
+    @field_validator("keep")
+    @classmethod
+    def _known_keep(cls, keep: str) -> str:
+        if not re.fullmatch(r"best|last|every [1-9]\d*", keep):
+            raise ValueError(f'expected best, last or "every N", found {keep!r}')
+        return keep
+
+    @property
+    def resolved_backbone_lr(self) -> float:
+        if self.backbone_lr is not None:
+            return self.backbone_lr
+        return self.head_lr if self.weights == "none" else self.head_lr / 10
+
+
+class CombineSettings(Settings):
+    """`[combine]`: how the experts' answers become joint classes."""
+
+    route: str = Field("hard", description="hard (one expert a photo) or soft (the exact chain rule)")
+    vote: str = Field("soft", description="across folds: soft (mean probability) or hard (most votes)")
+    vote_at: Literal["expert", "joint"] = Field("expert", description="vote then route, or route then vote")
+    fallback: Literal["refuse", "pooled"] = Field("refuse", description="what answers for a missing expert")

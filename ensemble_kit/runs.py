@@ -1,0 +1,233 @@
+"""The run folder: one set of samples and folds that several commands fill with experts, predictions and results.
+
+    run.json                       what every expert in it shares; written once, later commands must agree
+    samples.csv                    the sample table, label fixes applied, with the fold of each sample
+    experts/<slug>/expert.json     what the expert predicts and for whom
+    experts/<slug>/fold0/          its checkpoint, out-of-fold predictions, history; DONE last
+    predictions/<name>/            prediction sets
+    results/                       submission, joint probabilities, scores
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ensemble_kit.arrays import Condition, IntArray
+from ensemble_kit.errors import DataError, UsageError
+from ensemble_kit.files import read_array, read_json, sha256_bytes, sha256_file, slug, write_json
+from ensemble_kit.graph import Graph, check_condition, describe_expert
+from ensemble_kit.predictions import Predictions
+from ensemble_kit.schema import Schema
+
+if TYPE_CHECKING:
+    from ensemble_kit.data.samples import SampleTable
+
+FORMAT = "ensemble_kit.run"
+
+
+@dataclass(frozen=True)
+class FinishedFold:
+    """One trained fold of one expert; its files have been there and whole when DONE was written."""
+
+    attributes: tuple[str, ...]
+    condition: Condition
+    fold: int
+    folder: Path
+    checkpoint_sha256: str
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "best.safetensors"
+
+
+@dataclass(frozen=True)
+class Run:
+    """An opened run folder.
+
+    Raises:
+        DataError: from `open`, when the folder is no run; from `create`, when it holds another one.
+    """
+
+    folder: Path
+    info: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        info_file = Path(folder) / "run.json"
+        if not info_file.is_file():
+            raise DataError(f'{folder}: expected a run (a folder with run.json), found none; train one with "ens train"')
+        info = read_json(info_file)
+        if not isinstance(info, dict) or info.get("format") != FORMAT:
+            raise DataError(f"{info_file}: not a run's description; name another folder with --run")
+        return cls(Path(folder), info)
+
+    @classmethod
+    def create(
+        cls, folder: Path, table: SampleTable, folds: IntArray, *, schema: Schema, graph: Graph, division: Mapping[str, Any]
+    ) -> Run:
+        """Opens the run, or begins it when the folder has none.
+
+        Args:
+            table: the training samples, fixes applied.
+            folds: `(n_samples,)`, -1 = training only.
+            division: how the folds were made (n_folds, fold_seed, val_ratio), for comparison.
+        """
+        info = {
+            "format": FORMAT,
+            "version": 1,
+            "schema": schema.to_json(),
+            "graph": graph.to_json(),
+            **division,
+            "samples_sha256": table.sha256(),
+            "data_root": str(table.root.resolve()),
+        }
+        if (Path(folder) / "run.json").exists():
+            run = cls.open(folder)
+            run._must_agree(info)
+            return run
+        table.to_csv(Path(folder) / "samples.csv", fold=folds)
+        write_json(Path(folder) / "run.json", info)
+        return cls(Path(folder), info)
+
+    def _must_agree(self, wanted: Mapping[str, Any]) -> None:
+        """The data may have moved; everything that decides which photo is in which fold may not have."""
+        keys = [key for key in wanted if key not in ("data_root", "version")]
+        differing = [key for key in keys if self.info.get(key) != wanted[key]]
+        if differing:
+            shown = ", ".join(f"{k} ({_short(self.info.get(k))} there, {_short(wanted[k])} now)" for k in differing)
+            raise DataError(f"{self.folder}: this run was begun with another {shown}; name a new folder with --run")
+
+    @cached_property
+    def schema(self) -> Schema:
+        return Schema.from_json(self.info["schema"])
+
+    @cached_property
+    def graph(self) -> Graph:
+        return Graph.from_json(self.info["graph"])
+
+    @property
+    def n_folds(self) -> int:
+        return int(self.info["n_folds"])
+
+    @property
+    def data_root(self) -> Path:
+        return Path(self.info["data_root"])
+
+    @cached_property
+    def table(self) -> SampleTable:
+        """The training samples; `folds` has the same rows."""
+        from ensemble_kit.data.samples import SampleTable
+
+        return SampleTable.from_csv(self.folder / "samples.csv", self.data_root, self.schema)
+
+    @cached_property
+    def folds(self) -> IntArray:
+        import pandas as pd
+
+        column = pd.read_csv(self.folder / "samples.csv", usecols=["fold"], dtype=str)["fold"]
+        return column.astype("int64").to_numpy()
+
+    def expert_folder(self, attributes: Sequence[str], condition: Condition) -> Path:
+        return self.folder / "experts" / expert_slug(attributes, condition)
+
+    def write_expert(self, attributes: Sequence[str], condition: Condition, settings: Mapping[str, Any]) -> Path:
+        folder = self.expert_folder(attributes, condition)
+        described = {"attributes": list(attributes), "condition": {k: list(v) for k, v in condition.items()}}
+        write_json(folder / "expert.json", {**described, "settings": dict(settings)})
+        return folder
+
+    def finished(self) -> list[FinishedFold]:
+        """The folds that are done, in the schema's order of attributes, then by condition and fold."""
+        found = []
+        for expert_file in sorted((self.folder / "experts").glob("*/expert.json")):
+            expert = read_json(expert_file)
+            condition = check_condition(expert["condition"], self.schema)
+            for done_file in sorted(expert_file.parent.glob("fold*/DONE")):
+                done = read_json(done_file)
+                fold = FinishedFold(
+                    tuple(expert["attributes"]), condition, int(done["fold"]), done_file.parent, done["best_sha256"]
+                )
+                found.append(fold)
+        return sorted(found, key=self._order)
+
+    def _order(self, fold: FinishedFold) -> tuple[Any, ...]:
+        numbers = [tuple(self.schema[k].index(c) for c in v) for k, v in fold.condition.items()]
+        return [self.schema.names.index(n) for n in fold.attributes], len(fold.condition), numbers, fold.fold
+
+    def checkpoints(self) -> list[Path]:
+        """Every finished checkpoint; DataError when there is none yet."""
+        paths = [fold.checkpoint for fold in self.finished()]
+        if not paths:
+            raise DataError(f'{self.folder}: no finished expert in this run; train one with "ens train ATTRIBUTE"')
+        return paths
+
+    def predictions_are_current(self, name: str) -> bool:
+        """Whether the prediction set `name` was made by exactly the checkpoints that are finished now."""
+        described = self.predictions_folder(name) / "predictions.json"
+        if not described.is_file():
+            return False
+        experts = read_json(described)["experts"]
+        used = sorted(str(voter["checkpoint_sha256"]) for expert in experts for voter in expert["voters"])
+        return used == sorted(fold.checkpoint_sha256 for fold in self.finished())
+
+    def predictions_folder(self, name: str) -> Path:
+        return self.folder / "predictions" / name
+
+    def out_of_fold(self) -> list[Predictions]:
+        """Per expert, each held-out sample predicted once, by the fold that never saw its group.
+
+        Rows of folds that are not finished, or of samples that are in training only, are NaN (not computed).
+        """
+        experts: dict[Path, tuple[FinishedFold, np.ndarray[Any, Any]]] = {}
+        for fold in self.finished():
+            values = read_array(fold.folder / "oof.npy")
+            rows = np.flatnonzero(self.folds == fold.fold)
+            if len(values) != len(rows):
+                raise DataError(f"{fold.folder / 'oof.npy'}: expected {len(rows)} rows, found {len(values)}")
+            empty = np.full((len(self.folds), values.shape[1]), np.nan, dtype=np.float32)
+            _, probs = experts.setdefault(fold.folder.parent, (fold, empty))
+            probs[rows] = values
+        return [self._predictions(fold, probs) for fold, probs in experts.values()]
+
+    def _predictions(self, fold: FinishedFold, probs: np.ndarray[Any, Any]) -> Predictions:
+        attributes = tuple(self.schema[name] for name in fold.attributes)
+        block = self.schema.block(fold.attributes)
+        classes = tuple(tuple(a.classes[i] for a, i in zip(attributes, row, strict=True)) for row in block.paths)
+        return Predictions(attributes, [probs], self.table.ids, fold.condition, classes, ["out-of-fold"])
+
+    def verify(self) -> None:
+        """Raises DataError when a finished checkpoint is not the one that was written."""
+        for fold in self.finished():
+            if sha256_file(fold.checkpoint) != fold.checkpoint_sha256:
+                raise DataError(f"{fold.checkpoint}: changed since its training; restore it or train with --restart")
+
+
+def expert_slug(attributes: Sequence[str], condition: Condition) -> str:
+    """A folder name for an expert; names that a slug would blur ("a+b", "a-b") get a hash to stay apart."""
+    text = describe_expert(attributes, condition)
+    words = [*attributes, *condition, *(name for classes in condition.values() for name in classes)]
+    plain = all(word == slug(word) for word in words)
+    return slug(text) if plain else f"{slug(text)}-{sha256_bytes(text.encode())[:6]}"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 24 else f"{text[:20]}..."
+
+
+def latest_run(root: Path = Path("runs")) -> Path:
+    """The run under `root` that was last worked on.
+
+    Raises:
+        UsageError: there is none.
+    """
+    runs = [path.parent for path in root.glob("*/run.json")]
+    if not runs:
+        raise UsageError(f'no run under "{root}"; train one ("ens train-mask") or name a run folder')
+    return max(runs, key=lambda folder: max(p.stat().st_mtime for p in [folder / "run.json", *folder.glob("experts/*/*/DONE")]))

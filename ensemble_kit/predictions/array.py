@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,8 +13,10 @@ from numpy.typing import ArrayLike
 from ensemble_kit.arrays import Condition, FloatArray, IdArray, IntArray
 from ensemble_kit.errors import DataError, UsageError, nearest
 from ensemble_kit.graph import describe_expert
-from ensemble_kit.predictions.ids import as_ids
+from ensemble_kit.ids import as_ids
 from ensemble_kit.schema import Attribute, Schema
+
+Decision = Literal["joint", "attribute"]
 
 SUM_TOLERANCE = 1e-3
 """How far a row of probabilities may be from 1: float32 keeps 1e-6, a sum in bfloat16 does not and is refused."""
@@ -138,16 +140,31 @@ class Predictions:
         layers = [_add_columns(layer, to, len(kept)) for layer in self.layers]
         return self._with(attributes=chosen, layers=layers, classes=kept)
 
-    def labels(self) -> IntArray:
-        """The column of the highest probability `(n_samples,)`, ties to the lowest; -1 = abstained or not computed.
+    def labels(self, decide: Decision = "joint") -> IntArray:
+        """One column number a sample `(n_samples,)`; -1 = abstained or not computed. For joint predictions: joint_index.
 
-        For a result of combining, the joint index. Taken from the array as it is held, so that a saved and reloaded
-        result has the same labels.
+        Taken from the array as it is held, so that a result saved and read back has the same labels.
+
+        Args:
+            decide: "joint" = the column of the highest probability; "attribute" = each attribute's own most probable
+                class (-1 where a taxonomy has no such combination). Ties go to the lowest.
+
+        Raises:
+            UsageError: several voters, which have to be combined first.
         """
         if len(self.layers) != 1:
             raise UsageError(f"{self.describe()}: {len(self.layers)} voters; select one, or combine them, then ask")
-        probs = np.asarray(self.layers[0])
-        return np.where((probs > 0).any(axis=1), probs.argmax(axis=1), -1).astype(np.int64)
+        if decide == "joint" or len(self.attributes) == 1:
+            probs = np.asarray(self.layers[0])
+            return np.where((probs > 0).any(axis=1), probs.argmax(axis=1), -1).astype(np.int64)
+        if decide != "attribute":
+            raise UsageError(f'unknown decision "{decide}"{nearest(decide, ("joint", "attribute"))}')
+        parts = [self.marginal(name) for name in self.names]
+        rows, place = np.unique(np.stack([part.labels() for part in parts], axis=1), axis=0, return_inverse=True)
+        column_of = {row: column for column, row in enumerate(self.classes)}
+        chosen = [tuple(part.classes[i][0] for part, i in zip(parts, row, strict=True)) for row in rows]
+        columns = [-1 if (row < 0).any() else column_of.get(c, -1) for row, c in zip(rows, chosen, strict=True)]
+        return np.array(columns, dtype=np.int64)[place.ravel()]
 
     def _with(
         self,

@@ -21,8 +21,8 @@ from ensemble_kit.arrays import FloatArray, IdArray, IntArray
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.files import read_array, read_json, sha256_file, slug, write_array, write_json, write_text
 from ensemble_kit.graph import check_condition
+from ensemble_kit.ids import check_unique, decode_ids, encode_ids, ids_sha256, match_ids
 from ensemble_kit.predictions.array import Predictions, check_probs
-from ensemble_kit.predictions.ids import check_unique, decode_ids, encode_ids, ids_sha256, match_ids
 from ensemble_kit.schema import Schema
 
 FORMAT = "ensemble_kit.predictions"

@@ -101,3 +101,30 @@ def number_or_none(text: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) and "_" not in text else None
+
+
+def read_parquet(path: Path, required: Sequence[str]) -> Rows:
+    """Reads a Parquet table as text: 1 -> "1", 42.0 -> "42", null -> "". Lines are row numbers from 1.
+
+    Raises:
+        DataError: pyarrow is not installed, the file is no Parquet table, or a column is missing.
+    """
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise DataError(f'{path}: Parquet needs pyarrow: pip install "ensemble_kit[parquet]", or save as csv') from None
+    try:
+        columns = pyarrow.parquet.read_table(path).to_pydict()
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path}: expected a Parquet table, found something else ({reason})") from None
+    check_columns(path, list(columns), required)
+    texts = {name: [_plain_text(value) for value in values] for name, values in columns.items()}
+    n_rows = len(next(iter(texts.values()), []))
+    return Rows(Path(path), texts, list(range(1, n_rows + 1)))
+
+
+def _plain_text(value: object) -> str:
+    if value is None or value != value:
+        return ""
+    return str(int(value)) if isinstance(value, float) and value == int(value) else str(value)

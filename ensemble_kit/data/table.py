@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,6 +157,27 @@ class SampleTable:
             check_inside(text, f"{path} line {line}")
         labels = {a.name: parse_labels(rows, a) for a in schema.attributes if a.name in rows.columns}
         return cls.from_columns({key: rows[key] for key in KEYS} | labels, root, schema)
+
+
+@dataclass
+class TableBuilder:
+    """The table while it grows, and what was found on the way."""
+
+    label: str
+    values: dict[str, list[Any]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, **row: Any) -> None:
+        for name, value in row.items():
+            self.values.setdefault(name, []).append(value)
+
+    def say(self, path: str, problem: str) -> None:
+        self.problems.append(Problem(f"{self.label}/{path}", problem))
+
+    def table(self, folder: Path, schema: Schema) -> SampleTable:
+        if not self.values:
+            raise DataError(f"{folder}: expected photos in images/, found none that the list names")
+        return SampleTable.from_columns(self.values, folder, schema, self.problems)
 
 
 def _refuse_repeated(ids: Any) -> None:

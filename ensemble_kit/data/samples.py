@@ -2,6 +2,43 @@
 
 from __future__ import annotations
 
-from ensemble_kit.data.table import Problem, SampleTable
+from pathlib import Path
+from typing import Literal
 
-__all__ = ["Problem", "SampleTable"]
+from ensemble_kit.data.fixes import apply_fixes, read_fixes
+from ensemble_kit.data.layouts import LAYOUTS, has_part, read_layout
+from ensemble_kit.data.plain import schema_from_table
+from ensemble_kit.data.table import Problem, SampleTable
+from ensemble_kit.schema import Schema
+
+__all__ = ["LAYOUTS", "Problem", "SampleTable", "has_part", "read_samples", "schema_from_table"]
+
+
+def read_samples(
+    data: Path,
+    schema: Schema,
+    *,
+    part: Literal["train", "eval"] = "train",
+    layout: str = "auto",
+    fixes: Path | None = None,
+) -> SampleTable:
+    """Reads a data set into a sample table.
+
+    Args:
+        data: a folder or a table; see `LAYOUTS` for what is recognised.
+        schema: the attributes to label; columns of the data that it does not name are dropped.
+        part: "train", from which folds are cut, or "eval".
+        layout: a name of `LAYOUTS`, or "auto".
+        fixes: a list of label fixes (`fixes.py`), applied to the train part.
+
+    Returns:
+        The table; what was odd but could be read stands in its `problems`.
+
+    Raises:
+        UsageError: an unknown layout or part, or a schema that the layout cannot label.
+        DataError: what is wrong with the data, in one line with file, line, expected and found.
+    """
+    table = read_layout(Path(data), schema, part, layout)
+    if fixes is None or part != "train":
+        return table
+    return apply_fixes(table, read_fixes(Path(fixes)))[0]

@@ -1,6 +1,6 @@
 """Experts' probabilities on photos: the type, and the folder it is kept in."""
 
-from ensemble_kit.predictions.array import Decision, Predictions, check_probs
+from ensemble_kit.predictions.array import SUM_TOLERANCE, Decision, Predictions, check_probs
 from ensemble_kit.predictions.folder import (
     load_predictions,
     read_prediction_json,
@@ -9,6 +9,7 @@ from ensemble_kit.predictions.folder import (
 )
 
 __all__ = [
+    "SUM_TOLERANCE",
     "Decision",
     "Predictions",
     "check_probs",

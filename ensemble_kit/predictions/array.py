@@ -19,7 +19,7 @@ from ensemble_kit.schema import Attribute, Schema
 Decision = Literal["joint", "attribute"]
 
 SUM_TOLERANCE = 1e-3
-"""How far a row of probabilities may be from 1: float32 keeps 1e-6, a sum in bfloat16 does not and is refused."""
+"""How far a row of probabilities may be from 1, for each attribute of a block (a joint is a product of rows)."""
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -79,9 +79,9 @@ class Predictions:
         object.__setattr__(self, "voters", names)
         if len(self.ids) != len(layers[0]):
             raise UsageError(f"{who}: expected one id a row, found {len(self.ids)} ids and {len(layers[0])} rows")
-        for name, layer in zip(names, layers, strict=True):
+        for number, layer in enumerate(layers):
             if not isinstance(layer, np.memmap):  # a mapped file is checked as it is read
-                check_probs(layer, f"{who}, {name}")
+                self.check(layer, number)
 
     @property
     def probs(self) -> FloatArray:
@@ -102,6 +102,10 @@ class Predictions:
     def describe(self) -> str:
         """`age given mask=worn`."""
         return describe_expert(self.names, self.condition)
+
+    def check(self, values: FloatArray, voter: int) -> None:
+        """Raises DataError unless rows `(n_rows, n_classes)` of a voter are probabilities, all zero, or all NaN."""
+        check_probs(values, f"{self.describe()}, {self.voters[voter]}", SUM_TOLERANCE * len(self.attributes))
 
     def select_voters(self, names: Sequence[str]) -> Predictions:
         """The same expert with some of its voters only, so that one checkpoint and five voting are the same code."""
@@ -141,7 +145,7 @@ class Predictions:
         return self._with(attributes=chosen, layers=layers, classes=kept)
 
     def labels(self, decide: Decision = "joint") -> IntArray:
-        """One column number a sample `(n_samples,)`; -1 = abstained or not computed. For joint predictions: joint_index.
+        """One column number a sample `(n_samples,)`, of joint predictions the joint index; -1 = abstained, not computed.
 
         Taken from the array as it is held, so that a result saved and read back has the same labels.
 
@@ -154,11 +158,11 @@ class Predictions:
         """
         if len(self.layers) != 1:
             raise UsageError(f"{self.describe()}: {len(self.layers)} voters; select one, or combine them, then ask")
+        if decide not in ("joint", "attribute"):
+            raise UsageError(f'unknown decision "{decide}"{nearest(decide, ("joint", "attribute"))}')
         if decide == "joint" or len(self.attributes) == 1:
             probs = np.asarray(self.layers[0])
             return np.where((probs > 0).any(axis=1), probs.argmax(axis=1), -1).astype(np.int64)
-        if decide != "attribute":
-            raise UsageError(f'unknown decision "{decide}"{nearest(decide, ("joint", "attribute"))}')
         parts = [self.marginal(name) for name in self.names]
         rows, place = np.unique(np.stack([part.labels() for part in parts], axis=1), axis=0, return_inverse=True)
         column_of = {row: column for column, row in enumerate(self.classes)}
@@ -178,13 +182,13 @@ class Predictions:
         return Predictions(attributes, list(layers), self.ids, self.condition, classes, voters)
 
 
-def check_probs(probs: FloatArray, who: str) -> None:
+def check_probs(probs: FloatArray, who: str, tolerance: float = SUM_TOLERANCE) -> None:
     """Raises DataError unless each row `(n_classes,)` is probabilities that sum to 1, all zero, or all NaN."""
     with np.errstate(invalid="ignore", over="ignore"):  # infinities are refused below, in words
         total = np.asarray(probs).sum(axis=1, dtype=np.float64)
     lowest = np.asarray(probs).min(axis=1, initial=0)
     missing = np.isnan(probs).all(axis=1)
-    good = ((np.abs(total - 1) <= SUM_TOLERANCE) | (total == 0)) & (lowest >= 0)
+    good = ((np.abs(total - 1) <= tolerance) | (total == 0)) & (lowest >= 0)
     wrong = ~(good | missing)
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])

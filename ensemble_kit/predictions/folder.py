@@ -22,7 +22,7 @@ from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.files import read_array, read_json, sha256_file, slug, write_array, write_json, write_text
 from ensemble_kit.graph import check_condition
 from ensemble_kit.ids import check_unique, decode_ids, encode_ids, ids_sha256, match_ids
-from ensemble_kit.predictions.array import Predictions, check_probs
+from ensemble_kit.predictions.array import Predictions
 from ensemble_kit.schema import Schema
 
 FORMAT = "ensemble_kit.predictions"
@@ -90,10 +90,10 @@ def _write_expert(
 ) -> dict[str, Any]:
     files: set[str] = set()
     voters = []
-    for name, layer in zip(expert.voters, expert.layers, strict=True):
+    for number, (name, layer) in enumerate(zip(expert.voters, expert.layers, strict=True)):
         file = f"{place}/{_free(slug(name), files)}.npy"
         values = np.asarray(layer if rows is None else layer[rows], dtype=np.float32)
-        check_probs(values, f"{expert.describe()}, {name}")
+        expert.check(values, number)
         write_array(folder / file, values)
         sha256 = sha256_file(folder / file)
         voters.append({"name": name, "file": file, "sha256": sha256, "checkpoint_sha256": hashes.get(name)})

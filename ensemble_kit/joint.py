@@ -1,0 +1,282 @@
+"""From experts' probabilities to joint probabilities: the plan, made once, and the one forward pass.
+
+    joint[j] = prod over nodes b of Q_b(j_b | s_b(j)) * gate_b[s_b] / belief_b[s_b]
+
+A joint class fixes the parents' state `s_b` of every node, hence the one expert that answers; there is no sum over
+experts. A route replaces the belief over the states by its gate (Jeffrey's rule); with gate = belief this is the chain
+rule. Arrays inside run class first, `(n_classes, n_rows)`, and every sum adds whole rows one by one, so that a photo's
+bits do not depend on the photos beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ensemble_kit.arrays import BoolArray, FloatArray, IntArray
+from ensemble_kit.coverage import Expert, choose_experts, rows_of
+from ensemble_kit.errors import DataError
+from ensemble_kit.graph import Graph, Node, describe_expert
+from ensemble_kit.routing import Route, ask_route, route_soft
+from ensemble_kit.schema import Schema
+
+Read = Callable[[int, IntArray], FloatArray]
+"""(number of the expert, rows) -> probabilities `(len(rows), n_classes)`: a slice of saved ones, or a network's run."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The prefixes that take their factor from one expert with the same classes possible."""
+
+    expert: int
+    """-1: one class is possible, the factor is 1."""
+    columns: IntArray
+    """The expert's columns of the possible classes."""
+    restricted: bool
+    """The expert knows classes that are impossible here, so what is left is divided by its sum."""
+    after: IntArray
+    """Prefixes after the node."""
+    before: IntArray
+    """For each of them the prefix it continues."""
+    place: IntArray
+    """For each of them its position in `columns`."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one node does. A prefix is one combination of the classes of all attributes predicted so far."""
+
+    node: Node
+    states: IntArray
+    """`(n_states, n_parents)` class numbers, lexicographic in the parents' order."""
+    expert_of_state: IntArray
+    """`(n_states,)`; -1 = one possible class, no expert needed."""
+    state_of: IntArray
+    """`(n_prefixes before,)` the state that each prefix is in."""
+    rounds: tuple[tuple[IntArray, IntArray], ...]
+    """(prefixes, their states), no state twice in one: the order in which prefixes add up to the belief."""
+    n_after: int
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which expert answers which state, and how prefixes grow to joint classes. Static; holds no photo."""
+
+    schema: Schema
+    steps: tuple[Step, ...]
+    unused: tuple[int, ...]
+    """Numbers of the experts that no state asks."""
+
+    @property
+    def used(self) -> tuple[int, ...]:
+        return tuple(sorted({part.expert for step in self.steps for part in step.parts} - {-1}))
+
+
+def make_plan(schema: Schema, graph: Graph, experts: Sequence[Expert], fallback: str = "refuse") -> Plan:
+    """Works out, for every node and state, the expert and the columns.
+
+    Args:
+        fallback: "refuse" = an expert must name every parent of its node; "pooled" = one that names fewer may serve.
+
+    Raises:
+        UsageError: a graph that is not the schema's, states without an expert (all in one message), two experts of
+            the same condition.
+        DataError: an expert whose classes are not the schema's.
+    """
+    graph.check(schema)
+    chosen = choose_experts(schema, graph, experts, fallback)
+    done: list[str] = []
+    steps = []
+    for node in graph.nodes:
+        steps.append(_step(schema, node, done, chosen[node], experts))
+        done += node.attributes
+    asked = {int(number) for numbers in chosen.values() for number in numbers}
+    return Plan(schema, tuple(steps), tuple(number for number in range(len(experts)) if number not in asked))
+
+
+def _step(
+    schema: Schema, node: Node, done: Sequence[str], expert_of_state: IntArray, experts: Sequence[Expert]
+) -> Step:
+    in_order = [name for name in schema.names if name in done]
+    prefix_of = rows_of(schema, in_order)[1]
+    longer_of = rows_of(schema, [name for name in schema.names if name in (*done, *node.attributes)])[1]
+    states, state_of_joint = rows_of(schema, node.parents)
+    classes, class_of_joint = rows_of(schema, node.attributes)
+    first = np.unique(prefix_of, return_index=True)[1]
+    first_longer = np.unique(longer_of, return_index=True)[1]
+    state_of = state_of_joint[first]
+    before, class_of = prefix_of[first_longer], class_of_joint[first_longer]
+    names = [tuple(schema[a].classes[i] for a, i in zip(node.attributes, row, strict=True)) for row in classes]
+    parts: dict[tuple[int, tuple[int, ...]], list[tuple[int, int, int]]] = {}
+    children: list[list[int]] = [[] for _ in first]
+    for after, prefix in enumerate(before):
+        children[prefix].append(after)
+    for prefix, longer in enumerate(children):
+        number = int(expert_of_state[state_of[prefix]])
+        columns = (0,) if number < 0 else _find_columns(experts[number], node, [names[class_of[i]] for i in longer])
+        rows = parts.setdefault((number, columns), [])
+        rows += [(after, prefix, place) for place, after in enumerate(longer)]
+    made = tuple(_part(key, rows, experts) for key, rows in parts.items())
+    return Step(node, states, expert_of_state, state_of, _rounds(state_of), len(before), made)
+
+
+def _part(key: tuple[int, tuple[int, ...]], rows: list[tuple[int, int, int]], experts: Sequence[Expert]) -> Part:
+    number, columns = key
+    table = np.array(rows, dtype=np.int64)
+    restricted = number >= 0 and len(columns) < len(experts[number].classes)
+    return Part(number, np.array(columns, dtype=np.int64), restricted, table[:, 0], table[:, 1], table[:, 2])
+
+
+def _find_columns(expert: Expert, node: Node, names: Sequence[tuple[str, ...]]) -> tuple[int, ...]:
+    """The expert's columns of some combinations of the node's classes, whatever the order it holds them in."""
+    order = [expert.names.index(name) for name in node.attributes]
+    column_of = {tuple(row[place] for place in order): column for column, row in enumerate(expert.classes)}
+    missing = [" / ".join(name) for name in names if name not in column_of]
+    if missing:
+        who = describe_expert(expert.names, expert.condition)
+        found = ", ".join(" / ".join(row) for row in expert.classes)
+        raise DataError(f"{who}: no column for {', '.join(missing)} (found: {found}); train it with these, or collapse")
+    return tuple(column_of[name] for name in names)
+
+
+def _rounds(state_of: IntArray) -> tuple[tuple[IntArray, IntArray], ...]:
+    seen: dict[int, int] = {}
+    rounds: list[list[int]] = []
+    for prefix, state in enumerate(state_of.tolist()):
+        turn = seen.get(state, 0)
+        seen[state] = turn + 1
+        if turn == len(rounds):
+            rounds.append([])
+        rounds[turn].append(prefix)
+    return tuple((np.array(turn, dtype=np.int64), state_of[turn]) for turn in rounds)
+
+
+def forward(
+    plan: Plan, n_rows: int, read: Read, routes: Mapping[Node, Route]
+) -> tuple[FloatArray, dict[Node, FloatArray]]:
+    """Joint probabilities of `n_rows` photos.
+
+    An expert is asked once, for exactly the rows where the gate of one of its states is above 0. A row for which an
+    expert that is needed abstains (all zero) abstains as a whole.
+
+    Args:
+        read: gives an expert's probabilities on some rows, each row a distribution or all zero.
+        routes: for nodes with parents; soft where none is given.
+
+    Returns:
+        joint `(n_rows, n_joint)` in float64, rows sum to 1 or, abstained, to 0; the gate of every node with parents,
+        `(n_rows, n_states)`.
+    """
+    prefixes: FloatArray = np.ones((1, n_rows), dtype=np.float64)
+    gates: dict[Node, FloatArray] = {}
+    for step in plan.steps:
+        if step.node.parents:
+            belief = _belief(step, prefixes)
+            gate = ask_route(routes.get(step.node, route_soft), np.array(belief.T, order="C"))
+            gates[step.node] = gate
+            opened = np.ascontiguousarray(gate.T)
+            prefixes = _reweigh(prefixes, step.state_of, opened, belief)
+            is_open: BoolArray = opened > 0
+        else:
+            is_open = (prefixes > 0).any(axis=0, keepdims=True)
+        prefixes = _extend(step, prefixes, is_open, read)
+    return prefixes.T, gates
+
+
+def _belief(step: Step, prefixes: FloatArray) -> FloatArray:
+    """`(n_states, n_rows)`."""
+    belief = np.zeros((len(step.states), prefixes.shape[1]), dtype=np.float64)
+    for members, states in step.rounds:
+        belief[states] += prefixes[members]
+    return belief
+
+
+def _reweigh(prefixes: FloatArray, state_of: IntArray, gate: FloatArray, belief: FloatArray) -> FloatArray:
+    """Every prefix times gate / belief of its state, 0/0 = 0; where the gate is the belief, bit for bit what it was."""
+    same = gate == belief
+    if same.all():
+        return prefixes
+    share = np.divide(prefixes, belief[state_of], out=np.zeros_like(prefixes), where=belief[state_of] > 0)
+    return np.where(same[state_of], prefixes, share * gate[state_of])
+
+
+def _extend(step: Step, prefixes: FloatArray, is_open: BoolArray, read: Read) -> FloatArray:
+    """Prefixes times the answers of the node's experts, `(n_after, n_rows)`."""
+    n_rows = prefixes.shape[1]
+    longer = np.zeros((step.n_after, n_rows), dtype=np.float64)
+    abstains = np.zeros(n_rows, dtype=np.bool_)
+    for number in sorted({part.expert for part in step.parts}):
+        parts = [part for part in step.parts if part.expert == number]
+        if number < 0:
+            for part in parts:
+                longer[part.after] = prefixes[part.before]
+            continue
+        rows = np.flatnonzero(is_open[step.expert_of_state == number].any(axis=0)).astype(np.int64)
+        if not len(rows):
+            continue
+        answers = _pull(read, number, rows, n_rows)
+        abstains[rows] |= ~(answers[:, rows] > 0).any(axis=0)
+        for part in parts:
+            longer[part.after] = prefixes[part.before] * _possible(answers, part)[part.place]
+    longer[:, abstains] = 0
+    return longer
+
+
+def _pull(read: Read, number: int, rows: IntArray, n_rows: int) -> FloatArray:
+    """`(n_classes, n_rows)`; zero in the rows that are not needed, which may not have been computed."""
+    values = read(number, rows)
+    if len(rows) == n_rows:
+        return np.array(values.T, dtype=np.float64, order="C")
+    answers = np.zeros((values.shape[1], n_rows), dtype=np.float64)
+    answers[:, rows] = values.T
+    return answers
+
+
+def _possible(answers: FloatArray, part: Part) -> FloatArray:
+    """The answers for the possible classes, summing to 1 over them; 0/0 = equal shares."""
+    chosen = answers[part.columns]
+    if not part.restricted:
+        return chosen
+    total = np.zeros(chosen.shape[1], dtype=np.float64)
+    for row in chosen:
+        total += row
+    equal = np.full_like(chosen, 1 / len(part.columns))
+    return np.divide(chosen, total, out=equal, where=total > 0)
+
+
+def with_known(joint: FloatArray, schema: Schema, known: Mapping[str, ArrayLike]) -> FloatArray:
+    """Joint probabilities given facts (Bayes): the truth of an attribute, or what is known at hand.
+
+    Args:
+        joint: `(n_samples, n_joint)`.
+        known: attribute -> class numbers `(n_samples,)`, -1 where it is not known.
+
+    Returns:
+        `(n_samples, n_joint)` of joint's type. A fact that the joint holds impossible leaves equal shares of the joint
+        classes it allows; an abstained row stays so.
+
+    Raises:
+        DataError: class numbers out of range or of another length, or facts that no joint class has together.
+    """
+    allowed = np.ones((len(joint), schema.n_joint), dtype=np.bool_)
+    for name, numbers in known.items():
+        attribute, given = schema[name], np.asarray(numbers, dtype=np.int64)
+        if given.shape != (len(joint),) or ((given < -1) | (given >= len(attribute.classes))).any():
+            raise DataError(
+                f"known {name}: expected {len(joint)} class numbers from 0 to {len(attribute.classes) - 1} or -1"
+            )
+        column = schema.paths[:, schema.names.index(name)]
+        allowed &= (column == given[:, None]) | (given < 0)[:, None]
+    if not allowed.any(axis=1).all():
+        row = int(np.flatnonzero(~allowed.any(axis=1))[0])
+        raise DataError(f"known facts of row {row}: no joint class has them together")
+    kept = np.where(allowed, joint, 0).astype(np.float64)
+    total = np.zeros((len(joint), 1), dtype=np.float64)
+    for column in kept.T:
+        total[:, 0] += column
+    shares = allowed / np.where((joint > 0).any(axis=1), allowed.sum(axis=1), np.inf)[:, None]
+    return np.divide(kept, total, out=shares, where=total > 0).astype(joint.dtype)

@@ -48,13 +48,17 @@ class FixReport:
         changed: photos that got another label.
         done: labels that were as the list wants them already.
         problems: rows that could not be applied, and why.
+        applied: False when the list is about other data.
     """
 
     changed: int
     done: int
     problems: tuple[Problem, ...]
+    applied: bool = True
 
     def text(self) -> str:
+        if not self.applied:
+            return "fixes: the list is about other data, not applied"
         return f"fixes: {self.changed} photos relabelled, {self.done} labels were right already"
 
 
@@ -164,7 +168,7 @@ def _refused(table: SampleTable, fixes: Sequence[Fix], absent: Sequence[str]) ->
         fixes[0].where.rpartition(" line ")[0],
         f"not applied: {len(absent)} of the {n_groups} groups it names are not here ({first}): it is about other data",
     )
-    return replace(table, problems=(*table.problems, problem)), FixReport(0, 0, (problem,))
+    return replace(table, problems=(*table.problems, problem)), FixReport(0, 0, (problem,), applied=False)
 
 
 def _names_still_tell(

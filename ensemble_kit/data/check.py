@@ -1,0 +1,296 @@
+"""What a data set holds, before anything is trained on it: counts, folds, ages around the borders, problems."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ensemble_kit.arrays import IntArray
+from ensemble_kit.data.check_text import report_text
+from ensemble_kit.data.decode import PhotoError, decode_photo
+from ensemble_kit.data.fixes import FixReport, apply_fixes, read_fixes
+from ensemble_kit.data.folds import check_folds, make_folds, make_split
+from ensemble_kit.data.layouts import find_layout, has_part
+from ensemble_kit.data.samples import read_samples
+from ensemble_kit.data.table import Problem, SampleTable
+from ensemble_kit.errors import DataError
+from ensemble_kit.schema import Schema
+
+AROUND = 3
+"""Whole numbers looked at on each side of a border."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class PartReport:
+    """Counts of one part of the data.
+
+    Attributes:
+        photos, people: how many.
+        attributes: attribute -> class -> (photos, people); the class "" is "unlabelled". Only labelled attributes.
+        joint: photos per joint class `(n_joint,)`, when all attributes are labelled.
+        around: (attribute, border) -> number -> photos, `AROUND` numbers on each side; of measured numbers only.
+        sizes: "width x height" -> photos; empty when the photos were not decoded.
+    """
+
+    photos: int
+    people: int
+    attributes: dict[str, dict[str, tuple[int, int]]]
+    joint: list[int] | None
+    around: dict[tuple[str, float], dict[int, int]]
+    sizes: dict[str, int]
+
+
+@dataclass(frozen=True)
+class FoldReport:
+    """Photos per class in the validation part of each fold; the rest is its training part.
+
+    Attributes:
+        photos: photos per fold, validation.
+        total: photos in all.
+        classes: attribute -> class -> (photos in all, validation photos per fold).
+        joint: joint class -> the same, when all attributes are labelled.
+    """
+
+    photos: list[int]
+    total: int
+    classes: dict[str, dict[str, tuple[int, list[int]]]]
+    joint: dict[str, tuple[int, list[int]]]
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What `ens data check` found. `problems` holds every finding, `notices` what is worth knowing but no fault."""
+
+    data: str
+    layout: str
+    schema: Schema
+    train: PartReport
+    eval: PartReport | None
+    folds: FoldReport | None
+    fixes: FixReport | None
+    notices: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+    def text(self) -> str:
+        """The report for a terminal, plain text of at most 80 columns."""
+        return report_text(self)
+
+    def to_json(self) -> dict[str, Any]:
+        fixes = (
+            None
+            if self.fixes is None
+            else {
+                "applied": self.fixes.applied,
+                "changed": self.fixes.changed,
+                "done": self.fixes.done,
+            }
+        )
+        return {
+            "data": self.data,
+            "layout": self.layout,
+            "train": _part_json(self.train, self.schema),
+            "eval": None if self.eval is None else _part_json(self.eval, self.schema),
+            "folds": None if self.folds is None else _folds_json(self.folds),
+            "fixes": fixes,
+            "notices": list(self.notices),
+            "problems": [{"path": p.path, "problem": p.problem} for p in self.problems],
+        }
+
+
+def check_data(
+    data: Path,
+    schema: Schema,
+    *,
+    layout: str = "auto",
+    folds: int,
+    seed: int,
+    val_ratio: float | None = None,
+    fixes: Path | None = None,
+    decode: bool = True,
+    progress: Progress | None = None,
+) -> DataReport:
+    """Reads a data set as training would, and reports instead of training.
+
+    Args:
+        data: as for `read_samples`.
+        schema: the attributes.
+        layout: a name of `LAYOUTS`, or "auto".
+        folds, seed: how the folds would be cut.
+        val_ratio: one validation share in place of folds.
+        fixes: a list of label fixes.
+        decode: decode every photo of both parts, on all cores.
+        progress: called with (photos decoded, photos in all).
+
+    Raises:
+        UsageError, DataError: the data cannot be read at all. Whatever can be read past is a problem of the report.
+    """
+    data = Path(data)
+    name = find_layout(data, layout)
+    train, fixed = _train(data, schema, name, fixes)
+    tables = [train]
+    if has_part(data, "eval", name):
+        tables.append(read_samples(data, schema, part="eval", layout=name))
+    found = [problem for table in tables for problem in table.problems]
+    sizes: list[dict[str, int]] = [{} for _ in tables]
+    if decode:
+        sizes = _decode_all(tables, name, found, progress)
+    fold_report, notices = _folds(train, folds, seed, val_ratio, found)
+    parts = [_part(table, size) for table, size in zip(tables, sizes, strict=True)]
+    return DataReport(
+        data=str(data),
+        layout=name,
+        schema=schema,
+        train=parts[0],
+        eval=parts[1] if len(parts) > 1 else None,
+        folds=fold_report,
+        fixes=fixed,
+        notices=tuple(notices),
+        problems=tuple(_by_file(found)),
+    )
+
+
+def _train(data: Path, schema: Schema, layout: str, fixes: Path | None) -> tuple[SampleTable, FixReport | None]:
+    table = read_samples(data, schema, layout=layout)
+    return (table, None) if fixes is None else apply_fixes(table, read_fixes(Path(fixes)))
+
+
+def _by_file(problems: Sequence[Problem]) -> list[Problem]:
+    """Grouped by file; files in the order in which they first came up."""
+    order = {path: number for number, path in enumerate(dict.fromkeys(p.path for p in problems))}
+    return sorted(problems, key=lambda problem: order[problem.path])
+
+
+def _part(table: SampleTable, sizes: dict[str, int]) -> PartReport:
+    _, people = np.unique(table.groups, return_inverse=True)
+    attributes = {}
+    around = {}
+    labelled = [a for a in table.schema.attributes if table.has(a.name)]
+    for attribute in labelled:
+        numbers = table.numbers(attribute.name)
+        rows = {name: numbers == number for number, name in enumerate(attribute.classes)} | {"": numbers < 0}
+        counts = {name: (int(keep.sum()), len(np.unique(people[keep]))) for name, keep in rows.items()}
+        attributes[attribute.name] = {name: count for name, count in counts.items() if name or count[0]}
+        for border in attribute.borders or ():
+            measured = table.frame[attribute.name].to_numpy(dtype=np.float64)
+            around[attribute.name, border] = _around(measured, border)
+    complete = len(labelled) == len(table.schema.attributes)
+    joint = table.joint()
+    counted = np.bincount(joint[joint >= 0], minlength=table.schema.n_joint).tolist() if complete else None
+    return PartReport(len(table), int(people.max(initial=-1)) + 1, attributes, counted, around, sizes)
+
+
+def _around(measured: Any, border: float) -> dict[int, int]:
+    first = int(np.ceil(border)) - AROUND
+    whole = np.floor(measured[~np.isnan(measured)])
+    return {number: int((whole == number).sum()) for number in range(first, first + 2 * AROUND)}
+
+
+def _decode_all(
+    tables: Sequence[SampleTable], layout: str, found: list[Problem], progress: Progress | None
+) -> list[dict[str, int]]:
+    """Decodes every photo; appends what fails to `found`; returns the sizes seen, commonest first, per table."""
+    total, done = sum(map(len, tables)), 0
+    sizes = []
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # OpenCV lets go of the interpreter while it decodes
+        for table in tables:
+            seen: Counter[str] = Counter()
+            start = f"{table.root.name}/" if layout == "competition" else ""
+            for path, result in zip(table.frame["path"], pool.map(_size_or_problem, table.paths), strict=True):
+                if isinstance(result, tuple):
+                    seen[f"{result[0]} x {result[1]}"] += 1
+                else:
+                    found.append(Problem(start + path, result))
+                done += 1
+                if progress is not None:
+                    progress(done, total)
+            sizes.append(dict(seen.most_common()))
+    return sizes
+
+
+def _size_or_problem(path: Path) -> tuple[int, int] | str:
+    try:
+        height, width = decode_photo(path).shape[:2]
+    except PhotoError as error:
+        return str(error).removeprefix(f"{path}: ")
+    return width, height
+
+
+def _folds(
+    table: SampleTable, n_folds: int, seed: int, val_ratio: float | None, found: list[Problem]
+) -> tuple[FoldReport | None, list[str]]:
+    """The folds that training would cut; what stands against them becomes a problem."""
+    numbers = {name: table.numbers(name) for name in table.schema.names if table.has(name)}
+    joint = table.joint()
+    try:
+        if val_ratio is None:
+            folds = make_folds(joint, table.groups, n_folds=n_folds, seed=seed)
+        else:
+            folds = make_split(joint, table.groups, val_ratio=val_ratio, seed=seed)
+    except DataError as error:
+        found.append(Problem("folds", str(error)))
+        return None, []
+    notices: list[str] = []
+    try:
+        notices = check_folds(folds, numbers, table.schema, table.groups)
+    except DataError as error:
+        found.append(Problem("folds", str(error)))
+    classes = {name: _per_fold(column, table.schema[name].classes, folds) for name, column in numbers.items()}
+    complete = len(numbers) == len(table.schema.names)
+    per_joint = _per_fold(joint, table.schema.joint_names(), folds) if complete else {}
+    photos = np.bincount(folds[folds >= 0]).tolist()
+    return FoldReport(photos, len(table), classes, per_joint), notices
+
+
+def _per_fold(numbers: IntArray, names: Sequence[str], folds: IntArray) -> dict[str, tuple[int, list[int]]]:
+    n_folds = int(folds.max(initial=-1)) + 1
+    counts = np.zeros((len(names), n_folds + 1), dtype=np.int64)  # the last column: training only
+    known = numbers >= 0
+    np.add.at(counts, (numbers[known], np.where(folds[known] < 0, n_folds, folds[known])), 1)
+    return {name: (int(row.sum()), row[:n_folds].tolist()) for name, row in zip(names, counts, strict=True)}
+
+
+def _part_json(part: PartReport, schema: Schema) -> dict[str, Any]:
+    attributes = {
+        name: {c or "unlabelled": {"photos": photos, "people": people} for c, (photos, people) in classes.items()}
+        for name, classes in part.attributes.items()
+    }
+    around = [
+        {"attribute": name, "border": border, "photos": {str(number): n for number, n in counts.items()}}
+        for (name, border), counts in part.around.items()
+    ]
+    joint = None if part.joint is None else dict(zip(schema.joint_names(), part.joint, strict=True))
+    return {
+        "photos": part.photos,
+        "people": part.people,
+        "attributes": attributes,
+        "joint": joint,
+        "around_borders": around,
+        "sizes": part.sizes,
+    }
+
+
+def _folds_json(folds: FoldReport) -> dict[str, Any]:
+    def shares(classes: dict[str, tuple[int, list[int]]], k: int) -> dict[str, dict[str, int]]:
+        return {name: {"training": total - held[k], "validation": held[k]} for name, (total, held) in classes.items()}
+
+    return {
+        "n_folds": len(folds.photos),
+        "folds": [
+            {
+                "fold": k,
+                "photos": {"training": folds.total - held_out, "validation": held_out},
+                "attributes": {name: shares(classes, k) for name, classes in folds.classes.items()},
+                "joint": shares(folds.joint, k),
+            }
+            for k, held_out in enumerate(folds.photos)
+        ],
+    }

@@ -79,7 +79,9 @@ class Graph:
                 raise UsageError(f'graph: "{name}" is not in the schema{nearest(name, schema.names)}')
         missing = [name for name in schema.names if name not in self.names]
         if missing:
-            raise UsageError(f"graph: no node predicts {', '.join(missing)}; add it, with [] when nothing conditions it")
+            raise UsageError(
+                f"graph: no node predicts {', '.join(missing)}; add it, with [] when nothing conditions it"
+            )
 
     def to_json(self) -> dict[str, list[str]]:
         return {node.name: list(node.parents) for node in self.nodes}

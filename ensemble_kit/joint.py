@@ -180,9 +180,9 @@ def forward(
             gates[step.node] = gate
             opened = np.ascontiguousarray(gate.T)
             prefixes = _reweigh(prefixes, step.state_of, opened, belief)
-            is_open: BoolArray = opened > 0
+            is_open = np.asarray(opened > 0)
         else:
-            is_open = (prefixes > 0).any(axis=0, keepdims=True)
+            is_open = np.asarray((prefixes > 0).any(axis=0, keepdims=True))
         prefixes = _extend(step, prefixes, is_open, read)
     return prefixes.T, gates
 

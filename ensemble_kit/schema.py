@@ -176,7 +176,9 @@ class Schema:
         rows = np.stack(columns, axis=-1).reshape(-1, len(self.names))
         for column, attribute in enumerate(self.attributes):
             if rows[:, column].max(initial=-1) >= len(attribute.classes) or rows[:, column].min(initial=0) < -1:
-                raise DataError(f'attribute "{attribute.name}": class numbers must be 0 to {len(attribute.classes) - 1}')
+                raise DataError(
+                    f'attribute "{attribute.name}": class numbers must be 0 to {len(attribute.classes) - 1}'
+                )
         known = (rows >= 0).all(axis=1)
         keys = self._keys(np.where(known[:, None], rows, self.paths[0]))
         found = np.minimum(np.searchsorted(self._key_of_row, keys), self.n_joint - 1)
@@ -195,7 +197,9 @@ class Schema:
         """
         index = np.asarray(joint, dtype=np.int64)
         if index.size and (index.max() >= self.n_joint or index.min() < -1):
-            raise DataError(f"joint classes are 0 to {self.n_joint - 1}, found {int(index.min())} to {int(index.max())}")
+            raise DataError(
+                f"joint classes are 0 to {self.n_joint - 1}, found {int(index.min())} to {int(index.max())}"
+            )
         rows = np.where((index >= 0)[..., None], self.paths[np.maximum(index, 0)], -1)
         return {name: rows[..., column] for column, name in enumerate(self.names)}
 

@@ -94,5 +94,5 @@ def _weighted_mean(probs: FloatArray, weights: FloatArray, ballot: Callable[[Flo
         values = voter.astype(np.float64)
         total += weight * ballot(values)
         spoken += weight * (values != 0).any(axis=1)[:, None]
-    mean: FloatArray = np.divide(total, spoken, out=np.zeros_like(total), where=spoken > 0)
+    mean: FloatArray = np.divide(total, spoken, out=np.zeros(total.shape, dtype=np.float64), where=spoken > 0)
     return mean

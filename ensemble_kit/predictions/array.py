@@ -145,7 +145,7 @@ class Predictions:
         return self._with(attributes=chosen, layers=layers, classes=kept)
 
     def labels(self, decide: Decision = "joint") -> IntArray:
-        """One column number a sample `(n_samples,)`, of joint predictions the joint index; -1 = abstained, not computed.
+        """One column a sample `(n_samples,)`, of joint predictions the joint index; -1 = abstained or not computed.
 
         Taken from the array as it is held, so that a result saved and read back has the same labels.
 
@@ -184,12 +184,14 @@ class Predictions:
 
 def check_probs(probs: FloatArray, who: str, tolerance: float = SUM_TOLERANCE) -> None:
     """Raises DataError unless each row `(n_classes,)` is probabilities that sum to 1, all zero, or all NaN."""
+    values = np.asarray(probs)
     with np.errstate(invalid="ignore", over="ignore"):  # infinities are refused below, in words
-        total = np.asarray(probs).sum(axis=1, dtype=np.float64)
-    lowest = np.asarray(probs).min(axis=1, initial=0)
-    missing = np.isnan(probs).all(axis=1)
-    good = ((np.abs(total - 1) <= tolerance) | (total == 0)) & (lowest >= 0)
-    wrong = ~(good | missing)
+        total = values.sum(axis=1, dtype=np.float64)
+    good = (np.abs(total - 1) <= tolerance) | (total == 0)
+    if good.all() and values.min(initial=0) >= 0:  # nearly always, and five times faster than row by row
+        return
+    lowest = values.min(axis=1, initial=0)
+    wrong = ~((good & (lowest >= 0)) | np.isnan(values).all(axis=1))
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise DataError(

@@ -98,7 +98,10 @@ class ConditionalEnsemble:
         first = self.experts[self.plan.used[0]]
         check_unique(first.ids, f"ids of {first.describe()}")
         self.ids = first.ids
-        self._rows = {n: match_ids(self.experts[n].ids, self.ids, self.experts[n].describe()) for n in self.plan.used}
+        self._rows = {number: self._join(self.experts[number]) for number in self.plan.used}
+
+    def _join(self, expert: Predictions) -> IntArray | None:
+        return match_ids(expert.ids, self.ids, expert.describe(), "predict all experts on the same photos")
 
     def describe(self) -> str:
         """The table state -> expert, and the experts that are not used."""

@@ -72,10 +72,16 @@ def check_unique(ids: IdArray, who: str) -> None:
             )
 
 
-def match_ids(ids: IdArray, wanted: IdArray, who: str) -> IntArray | None:
+def match_ids(
+    ids: IdArray, wanted: IdArray, who: str, todo: str = "both must be of the same photos"
+) -> IntArray | None:
     """Row numbers so that `ids[rows] == wanted`; None when the two are the same already.
 
     Joined by a 64-bit key a row, then compared in full.
+
+    Args:
+        who: whose ids they are, for the message.
+        todo: the message's end.
 
     Raises:
         DataError: an id that occurs twice, or ids that only one of the two has.
@@ -93,7 +99,7 @@ def match_ids(ids: IdArray, wanted: IdArray, who: str) -> IntArray | None:
         rows = order[np.minimum(place, len(order) - 1)] if len(order) else np.zeros(len(wanted), dtype=np.int64)
         found = ids[rows] == wanted if len(order) else np.zeros(len(wanted), dtype=np.bool_)
     if not found.all() or len(ids) != len(wanted):
-        raise DataError(_difference(ids, wanted, found, who))
+        raise DataError(_difference(ids, wanted, found, who) + todo)
     return rows.astype(np.int64)
 
 
@@ -124,8 +130,5 @@ def _difference(ids: IdArray, wanted: IdArray, found: BoolArray, who: str) -> st
     if missing:
         parts.append(f'{len(missing)} are missing, the first is "{missing[0]}"')
     if extra:
-        parts.append(f'{len(extra)} are not in the other, the first is "{extra[0]}"')
-    return (
-        f"{who}: expected the same {len(wanted)} samples as the first expert, found {len(ids)}: {'; '.join(parts)}; "
-        f"predict all experts on the same photos"
-    )
+        parts.append(f'{len(extra)} are too many, the first is "{extra[0]}"')
+    return f"{who}: expected the same {len(wanted)} ids, found {len(ids)}: {'; '.join(parts)}; "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,7 @@ class Attribute:
             numbers = tuple(float(b) for b in borders)
         except (TypeError, ValueError):
             raise UsageError(f'attribute "{label}": borders must be numbers, found {borders!r}') from None
-        wrong_order = any(a >= b for a, b in zip(numbers, numbers[1:], strict=False))
+        wrong_order = any(a >= b for a, b in pairwise(numbers))
         if len(numbers) != len(self.classes) - 1 or wrong_order or not all(np.isfinite(numbers)):
             raise UsageError(
                 f'attribute "{label}": {len(self.classes)} classes need {len(self.classes) - 1} increasing borders, '
@@ -182,7 +182,7 @@ class Schema:
         known = (rows >= 0).all(axis=1)
         keys = self._keys(np.where(known[:, None], rows, self.paths[0]))
         found = np.minimum(np.searchsorted(self._key_of_row, keys), self.n_joint - 1)
-        wrong = self._key_of_row[found] != keys
+        wrong = np.asarray(self._key_of_row[found] != keys)
         if wrong.any():
             row = rows[int(np.flatnonzero(wrong)[0])]
             names = [a.classes[i] for a, i in zip(self.attributes, row, strict=True)]

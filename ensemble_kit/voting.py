@@ -82,7 +82,8 @@ def ask_vote(vote: Vote, probs: FloatArray, weights: FloatArray, tolerance: floa
 def _ballot(values: FloatArray) -> FloatArray:
     votes = np.zeros(values.shape, dtype=np.float64)
     np.put_along_axis(votes, values.argmax(axis=1)[:, None], 1.0, axis=1)
-    return (np.where((values != 0).any(axis=1)[:, None], votes, 0.0) + TIE_SHARE * values) / (1 + TIE_SHARE)
+    cast = np.where((values != 0).any(axis=1)[:, None], votes, 0.0)
+    return np.asarray((cast + TIE_SHARE * values) / (1 + TIE_SHARE))
 
 
 def _weighted_mean(probs: FloatArray, weights: FloatArray, ballot: Callable[[FloatArray], FloatArray]) -> FloatArray:
@@ -94,5 +95,4 @@ def _weighted_mean(probs: FloatArray, weights: FloatArray, ballot: Callable[[Flo
         values = voter.astype(np.float64)
         total += weight * ballot(values)
         spoken += weight * (values != 0).any(axis=1)[:, None]
-    mean: FloatArray = np.divide(total, spoken, out=np.zeros(total.shape, dtype=np.float64), where=spoken > 0)
-    return mean
+    return np.asarray(np.divide(total, spoken, out=np.zeros_like(total), where=spoken > 0))

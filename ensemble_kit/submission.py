@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike
 from ensemble_kit.arrays import IdArray, IntArray
 from ensemble_kit.errors import DataError
 from ensemble_kit.files import write_text
-from ensemble_kit.predictions import Predictions
+from ensemble_kit.ids import as_ids
+from ensemble_kit.predictions import Decision, Predictions
 from ensemble_kit.schema import Schema
 
 ID, ANSWER = "ImageID", "ans"
@@ -27,6 +28,7 @@ def write_submission(
     predictions: Predictions | tuple[Sequence[str] | IdArray, ArrayLike],
     *,
     template: str | Path | None = None,
+    decide: Decision = "joint",
 ) -> None:
     """Writes `ImageID,ans`, whole or not at all.
 
@@ -35,15 +37,16 @@ def write_submission(
         predictions: what combining returns (one voter, its columns the joint classes), or `(ids, labels)`, each
             `(n_samples,)`.
         template: a CSV with the column ImageID, as handed out: its ids, in its order, are what is written.
+        decide: how joint predictions become labels, `"joint"` or `"attribute"`; labels given as such stay as they are.
 
     Raises:
         DataError: a photo without an answer (-1 = abstained), a label that is no whole number, or the ids are not
             the template's.
     """
     if isinstance(predictions, Predictions):
-        ids, labels = predictions.ids, predictions.labels()
+        ids, labels = predictions.ids, predictions.labels(decide)
     else:
-        ids, labels = np.asarray(predictions[0], dtype=np.str_), _labels(predictions[1])
+        ids, labels = as_ids(predictions[0], "submission"), _labels(predictions[1])
     answers = _answers(ids, labels)
     order = list(answers) if template is None else _template_order(Path(template), answers)
     text = io.StringIO()

@@ -1,0 +1,140 @@
+"""A sheet measured in pixels to draw on, and the small PNG it becomes. Object API only: pyplot keeps global state."""
+
+from __future__ import annotations
+
+import io
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, FancyBboxPatch, PathPatch, Polygon, Rectangle
+from matplotlib.path import Path as Curve
+from PIL import Image
+
+from ensemble_kit.arrays import ByteArray
+
+DPI = 100
+INK, SOFT, PALE, PAPER, WRONG = "#22303c", "#6b7883", "#e6eaed", "#ffffff", "#c8321f"
+STATE_COLOURS = ("#1f7a8c", "#c98612", "#5f5aa2", "#4f8a3c", "#a8487e", "#7a6a4f")
+
+
+def state_colour(number: int) -> str:
+    return STATE_COLOURS[number % len(STATE_COLOURS)]
+
+
+class Canvas:
+    """`width` x `height` pixels, (0, 0) at the top left, y downwards."""
+
+    def __init__(self, width: int, height: int):
+        self.width, self.height = width, height
+        self.figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=PAPER)
+        self._agg: Any = FigureCanvasAgg(self.figure)  # its methods carry no types
+        self.axes = self.figure.add_axes((0, 0, 1, 1))
+        self.axes.set_xlim(0, width)
+        self.axes.set_ylim(height, 0)
+        self.axes.set_axis_off()
+
+    def text(
+        self,
+        x: float,
+        y: float,
+        words: str,
+        *,
+        size: float = 9,
+        colour: str = INK,
+        weight: Literal["normal", "bold"] = "normal",
+        align: Literal["left", "center", "right"] = "left",
+        width: float | None = None,
+        style: Literal["normal", "italic"] = "normal",
+    ) -> float:
+        """Writes one line, vertically centred on `y`; smaller, at last cut short, when it is wider than `width`.
+
+        Returns:
+            The width it took, in pixels.
+        """
+        artist = self.axes.text(
+            x, y, words, fontsize=size, color=colour, fontweight=weight, fontstyle=style, family="DejaVu Sans",
+            ha=align, va="center_baseline", parse_math=False,
+        )  # fmt: skip
+        renderer = self._agg.get_renderer()
+        taken = float(artist.get_window_extent(renderer).width)
+        while width is not None and taken > width and (size > 6.5 or len(words) > 2):
+            if size > 6.5:
+                size -= 0.25
+                artist.set_fontsize(size)
+            else:
+                words = words.removesuffix("…")[:-1] + "…"
+                artist.set_text(words)
+            taken = float(artist.get_window_extent(renderer).width)
+        return taken
+
+    def box(
+        self, x: float, y: float, width: float, height: float, *, fill: str, edge: str | None = None, radius: float = 6
+    ) -> None:
+        """A rectangle with round corners."""
+        shape = FancyBboxPatch(
+            (x + radius, y + radius), width - 2 * radius, height - 2 * radius, facecolor=fill,
+            boxstyle=f"round,pad={radius},rounding_size={radius}", edgecolor=edge or fill, linewidth=1.0,
+        )  # fmt: skip
+        self.axes.add_patch(shape)
+
+    def bar(self, x: float, y: float, width: float, height: float, *, fill: str, alpha: float = 1.0) -> None:
+        self.axes.add_patch(Rectangle((x, y), width, height, facecolor=fill, edgecolor="none", alpha=alpha))
+
+    def frame(self, x: float, y: float, width: float, height: float, *, edge: str, line: float) -> None:
+        self.axes.add_patch(Rectangle((x, y), width, height, facecolor="none", edgecolor=edge, linewidth=line))
+
+    def line(self, x: list[float], y: list[float], *, colour: str, width: float = 1.0) -> None:
+        self.axes.plot(x, y, color=colour, linewidth=width, solid_capstyle="butt")
+
+    def dot(self, x: float, y: float, radius: float, *, fill: str) -> None:
+        self.axes.add_patch(Circle((x, y), radius, facecolor=fill, edgecolor=PAPER, linewidth=1.0))
+
+    def arrow(self, start: tuple[float, float], end: tuple[float, float], *, colour: str, width: float = 1.6) -> None:
+        """An arrow that leaves and arrives level, with a step between."""
+        turn = start[0] + (end[0] - 9 - start[0]) * 0.55
+        bend = min(10.0, abs(end[1] - start[1]) / 2)
+        down = bend if end[1] > start[1] else -bend
+        points = [
+            start, (turn - bend, start[1]), (turn, start[1]), (turn, start[1] + down),
+            (turn, end[1] - down), (turn, end[1]), (turn + bend, end[1]), (end[0] - 6, end[1]),
+        ]  # fmt: skip
+        one, two = Curve.LINETO, Curve.CURVE3
+        path = Curve(points, [Curve.MOVETO, one, two, two, one, two, two, one])
+        self.axes.add_patch(PathPatch(path, facecolor="none", edgecolor=colour, linewidth=width))
+        head = [end, (end[0] - 8, end[1] - 4.5), (end[0] - 8, end[1] + 4.5)]
+        self.axes.add_patch(Polygon(head, facecolor=colour, edgecolor="none"))
+
+    def photo(self, x: int, y: int, width: int, height: int, photo: ByteArray) -> None:
+        """The photo's largest middle part of that shape, one photo pixel a canvas pixel."""
+        pixels = _fill(photo, width, height)
+        self.axes.imshow(pixels, extent=(x, x + width, y + height, y), interpolation="nearest", aspect="auto")
+        self.axes.set_xlim(0, self.width)
+        self.axes.set_ylim(self.height, 0)
+
+    def png(self, max_bytes: int) -> bytes:
+        """PNG bytes, in as many colours (256 at most) as fit into `max_bytes`."""
+        self._agg.draw()
+        image = Image.fromarray(np.asarray(self._agg.buffer_rgba())).convert("RGB")
+        data = b""
+        for colours in (256, 128, 64, 32, 16):
+            stream = io.BytesIO()
+            image.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
+                stream, "PNG", optimize=True
+            )
+            data = stream.getvalue()
+            if len(data) <= max_bytes:
+                break
+        return data
+
+
+def _fill(photo: ByteArray, width: int, height: int) -> ByteArray:
+    rows, columns = photo.shape[:2]
+    scale = max(width / columns, height / rows)
+    used_h, used_w = min(rows, max(1, round(height / scale))), min(columns, max(1, round(width / scale)))
+    top, left = (rows - used_h) // 2, (columns - used_w) // 2
+    part = np.ascontiguousarray(photo[top : top + used_h, left : left + used_w])
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(part, (width, height), interpolation=how), dtype=np.uint8)

@@ -1,0 +1,234 @@
+"""One picture of what an ensemble answered: photos by the expert they were routed to, and the structures' scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ensemble_kit.arrays import ByteArray
+from ensemble_kit.errors import UsageError
+from ensemble_kit.files import write_bytes
+from ensemble_kit.graph import Graph, Node
+from ensemble_kit.report.bars import draw_scores, scores_height
+from ensemble_kit.report.canvas import INK, PALE, PAPER, SOFT, WRONG, Canvas, state_colour
+from ensemble_kit.schema import Schema
+from ensemble_kit.structure_report import StructureReport
+
+MAX_BYTES = 200_000
+"""What a picture in a README may weigh; its colours are thinned until it fits."""
+
+MARGIN, GAP, LINE = 26, 14, 17
+PHOTO_WIDTH, COLUMNS = 124, 5
+BAND_WIDTH, SCORES_WIDTH = 222, 312
+HEAD, FOOT = 88, 30
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One photo with what stands under it."""
+
+    photo: ByteArray
+    predicted: tuple[str, ...]
+    true: tuple[str, ...] | None
+    confidence: float | None
+
+    @property
+    def is_wrong(self) -> bool:
+        return self.true is not None and self.true != self.predicted
+
+
+@dataclass(frozen=True)
+class _Row:
+    """Up to `COLUMNS` photos of one state; `state` holds its classes, () when nothing is routed."""
+
+    state: tuple[str, ...]
+    number: int
+    is_first: bool
+    cells: tuple[_Cell, ...]
+
+
+def draw_predictions(
+    out: str | Path,
+    photos: Sequence[ByteArray],
+    *,
+    predicted: Sequence[Sequence[str]],
+    schema: Schema,
+    graph: Graph,
+    true: Sequence[Sequence[str]] | None = None,
+    confidence: Sequence[float] | None = None,
+    report: StructureReport | None = None,
+    title: str = "",
+    notes: str = "",
+) -> Path:
+    """Draws photos in rows by the state that chose their expert, with their classes, and the structures' scores.
+
+    Args:
+        out: the `.png` to write.
+        photos: each `(h, w, 3)` uint8 RGB; any number, sizes may differ.
+        predicted: class names of each photo, one for each attribute of the schema.
+        schema: the attributes in order.
+        graph: its first conditioned node gives the rows and the routing drawn at the left.
+        true: class names as in `predicted`; what differs is written in red with the truth.
+        confidence: the probability of each photo's answer, 0 to 1.
+        report: the structures' scores, drawn at the right.
+        title: the headline.
+        notes: one line at the foot, such as "generated photos".
+
+    Returns:
+        `out`, at most 200 kB.
+
+    Raises:
+        UsageError: no photos, lengths that differ, a class that the schema does not have.
+    """
+    cells = _cells(photos, predicted, true, confidence, schema)
+    node = next((node for node in graph.nodes if node.parents), None)
+    rows = _rows(cells, schema, node)
+    photo_height = round(PHOTO_WIDTH * _shape(photos))
+    row_height = photo_height + 12 + LINE * len(schema.names) + 2 * GAP
+    n_columns = max(len(row.cells) for row in rows)
+    band = BAND_WIDTH if node else 0
+    grid = n_columns * (PHOTO_WIDTH + GAP) - GAP
+    right = SCORES_WIDTH + 2 * MARGIN if report else 0
+    body = max(len(rows) * row_height, scores_height(report) if report else 0)
+    canvas = Canvas(MARGIN + band + grid + right + MARGIN, HEAD + body + FOOT)
+    _headline(canvas, title, schema, graph)
+    for i, row in enumerate(rows):
+        top = HEAD + i * row_height
+        for column, cell in enumerate(row.cells):
+            _photo(canvas, MARGIN + band + column * (PHOTO_WIDTH + GAP), top, photo_height, cell)
+    if node:
+        centres = [HEAD + i * row_height + photo_height / 2 for i in range(len(rows))]
+        _routing(canvas, node, rows, centres)
+    if report:
+        left = MARGIN + band + grid + MARGIN
+        canvas.line([left, left], [HEAD, HEAD + body - GAP], colour=PALE)
+        draw_scores(canvas, left + MARGIN, HEAD, SCORES_WIDTH, report)
+    canvas.text(MARGIN, canvas.height - FOOT / 2 - 4, notes, size=8.5, colour=SOFT, width=canvas.width - 2 * MARGIN)
+    write_bytes(Path(out), canvas.png(MAX_BYTES))
+    return Path(out)
+
+
+def _cells(
+    photos: Sequence[ByteArray],
+    predicted: Sequence[Sequence[str]],
+    true: Sequence[Sequence[str]] | None,
+    confidence: Sequence[float] | None,
+    schema: Schema,
+) -> list[_Cell]:
+    lengths = {"photos": photos, "predicted": predicted, "true": true, "confidence": confidence}
+    counts = {name: len(value) for name, value in lengths.items() if value is not None}
+    if len(set(counts.values())) > 1 or not len(photos):
+        raise UsageError(f"picture: expected photos and as many answers for them, found {counts}")
+    for names in [*predicted, *(true or [])]:
+        if len(names) != len(schema.names):
+            raise UsageError(f"picture: expected a class for each of {list(schema.names)}, found {list(names)}")
+        for attribute, name in zip(schema.attributes, names, strict=True):
+            attribute.index(name)
+    for photo in photos:
+        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
+            raise UsageError(f"picture: expected photos (h, w, 3) of uint8, found {photo.shape} of {photo.dtype}")
+    return [
+        _Cell(
+            photo,
+            tuple(predicted[i]),
+            None if true is None else tuple(true[i]),
+            None if confidence is None else float(confidence[i]),
+        )
+        for i, photo in enumerate(photos)
+    ]
+
+
+def _rows(cells: Sequence[_Cell], schema: Schema, node: Node | None) -> list[_Row]:
+    """The cells by predicted state of the node's parents, in the order of the classes."""
+    columns = [schema.names.index(name) for name in node.parents] if node else []
+    by_state: dict[tuple[str, ...], list[_Cell]] = {}
+    for cell in cells:
+        by_state.setdefault(tuple(cell.predicted[c] for c in columns), []).append(cell)
+    order = sorted(by_state, key=lambda s: [schema.attributes[c].index(n) for c, n in zip(columns, s, strict=True)])
+    return [
+        _Row(state, number, start == 0, tuple(by_state[state][start : start + COLUMNS]))
+        for number, state in enumerate(order)
+        for start in range(0, len(by_state[state]), COLUMNS)
+    ]
+
+
+def _shape(photos: Sequence[ByteArray]) -> float:
+    """Height over width that suits most photos, neither a strip nor a tower."""
+    return float(np.clip(np.median([photo.shape[0] / photo.shape[1] for photo in photos]), 0.75, 1.4))
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _headline(canvas: Canvas, title: str, schema: Schema, graph: Graph) -> None:
+    width = canvas.width - 2 * MARGIN
+    canvas.text(MARGIN, 30, title or "What the ensemble answered", size=16, weight="bold", width=width)
+    factors = [
+        _words(node.name) + (f" (its expert chosen by {', '.join(node.parents)})" if node.parents else "")
+        for node in graph.nodes
+    ]
+    words = f"{'  ×  '.join(factors)}  =  {schema.n_joint} joint classes"
+    canvas.text(MARGIN, 56, words, size=10, colour=SOFT, width=width)
+
+
+def _photo(canvas: Canvas, x: int, y: int, height: int, cell: _Cell) -> None:
+    """The photo, its confidence in a corner, one line an attribute below."""
+    canvas.photo(x, y, PHOTO_WIDTH, height, cell.photo)
+    if cell.is_wrong:
+        canvas.frame(x, y, PHOTO_WIDTH, height, edge=WRONG, line=2.2)
+    if cell.confidence is not None:
+        canvas.box(x + PHOTO_WIDTH - 37, y + height - 20, 34, 17, fill="#22303ccc", radius=4)
+        canvas.text(
+            x + PHOTO_WIDTH - 20, y + height - 11, f"{cell.confidence:.2f}", size=8, colour=PAPER, align="center"
+        )
+    for i, name in enumerate(cell.predicted):
+        truth = name if cell.true is None else cell.true[i]
+        words = _words(name) if truth == name else f"{_words(name)} (is {_words(truth)})"
+        colour = INK if truth == name else WRONG
+        line = y + height + 14 + i * LINE
+        canvas.text(
+            x,
+            line,
+            words,
+            size=8.5,
+            colour=colour,
+            width=PHOTO_WIDTH + GAP - 4,
+        )
+
+
+def _routing(canvas: Canvas, node: Node, rows: Sequence[_Row], centres: Sequence[float]) -> None:
+    """Photo -> the parents' expert -> the expert of each row's state -> its photos."""
+    parents = _words(", ".join(node.parents))
+    middle = (centres[0] + centres[-1]) / 2
+    left, wide, right = MARGIN, 68, MARGIN + BAND_WIDTH - 20
+    canvas.box(left, middle - 23, wide, 46, fill=INK, radius=8)
+    canvas.text(
+        left + wide / 2, middle - 8, parents, size=9.5, weight="bold", colour=PAPER, align="center", width=wide - 10
+    )
+    canvas.text(left + wide / 2, middle + 8, "expert", size=8.5, colour=PAPER, align="center")
+    start = left + wide + 34
+    for row, centre in zip(rows, centres, strict=True):
+        if not row.is_first:
+            continue
+        colour = state_colour(row.number)
+        canvas.arrow((left + wide + 2, middle), (start, centre), colour=colour)
+        canvas.box(start, centre - 28, right - start, 56, fill=colour, radius=8)
+        inner, place = right - start - 12, (start + right) / 2
+        canvas.text(
+            place,
+            centre - 12,
+            _words(", ".join(row.state)),
+            size=9.5,
+            weight="bold",
+            colour=PAPER,
+            align="center",
+            width=inner,
+        )
+        canvas.text(
+            place, centre + 7, f"its {_words(node.name)} expert", size=8.5, colour=PAPER, align="center", width=inner
+        )
+        canvas.arrow((right, centre), (right + 16, centre), colour=colour)

@@ -1,0 +1,199 @@
+"""The card of a checkpoint: what a model predicts and how its photos are prepared. Read without torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ensemble_kit.arrays import Condition
+from ensemble_kit.errors import DataError, UsageError
+from ensemble_kit.graph import check_condition, describe_expert
+from ensemble_kit.schema import Schema
+
+FORMAT = "ensemble_kit.checkpoint"
+VERSION = 1
+MAX_HEADER = 100_000_000
+"""The safetensors format's own limit on its header."""
+
+KEYS = ("schema", "condition", "heads", "backbone", "preprocess", "train", "metrics", "versions", "tensors_sha256")
+TRAIN_KEYS = ("seed", "fold", "n_folds", "epoch", "samples_sha256", "train_groups_sha256", "held_out_groups_sha256")
+
+
+@dataclass(frozen=True)
+class Head:
+    """One head: the columns `outputs[0]:outputs[1]` of the network's output answer a block of attributes.
+
+    Args:
+        attributes: their names.
+        classes: one row of class names a column, in the columns' order.
+        outputs: first column and the one after the last.
+        edges: borders of the fine classes, when the head predicts finer classes than the attribute's.
+        collapse: fine class -> attribute's class, with `edges`.
+    """
+
+    attributes: tuple[str, ...]
+    classes: tuple[tuple[str, ...], ...]
+    outputs: tuple[int, int]
+    edges: tuple[float, ...] | None = None
+    collapse: tuple[int, ...] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "attributes": list(self.attributes),
+            "classes": [list(row) for row in self.classes],
+            "outputs": list(self.outputs),
+            "edges": None if self.edges is None else list(self.edges),
+            "collapse": None if self.collapse is None else list(self.collapse),
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> Head:
+        first, last = value["outputs"]
+        edges, collapse = value["edges"], value["collapse"]
+        return cls(
+            tuple(value["attributes"]),
+            tuple(tuple(row) for row in value["classes"]),
+            (int(first), int(last)),
+            None if edges is None else tuple(float(edge) for edge in edges),
+            None if collapse is None else tuple(int(number) for number in collapse),
+        )
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything that must be known to use a checkpoint alone.
+
+    `preprocess` is `data.decode.Preprocess` as JSON; `train` holds at least the keys of `TRAIN_KEYS`.
+    """
+
+    schema: Schema
+    condition: Condition
+    heads: tuple[Head, ...]
+    backbone: Mapping[str, Any]
+    preprocess: Mapping[str, Any]
+    train: Mapping[str, Any]
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    tensors_sha256: str = ""
+
+    @property
+    def n_outputs(self) -> int:
+        return max(head.outputs[1] for head in self.heads)
+
+    def describe(self) -> str:
+        """`age given mask=worn, fold 2 of 5, epoch 7`."""
+        experts = "; ".join(describe_expert(head.attributes, self.condition) for head in self.heads)
+        return f"{experts}, fold {self.train['fold']} of {self.train['n_folds']}, epoch {self.train['epoch']}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "schema": self.schema.to_json(),
+            "condition": {name: list(classes) for name, classes in self.condition.items()},
+            "heads": [head.to_json() for head in self.heads],
+            "backbone": dict(self.backbone),
+            "preprocess": dict(self.preprocess),
+            "train": dict(self.train),
+            "metrics": dict(self.metrics),
+            "versions": dict(self.versions),
+            "tensors_sha256": self.tensors_sha256,
+        }
+
+    @classmethod
+    def from_json(cls, value: Any, source: str = "card") -> Card:
+        """Raises DataError, naming `source`, when `value` is not what `to_json` writes."""
+        if not isinstance(value, Mapping) or value.get("format") != FORMAT:
+            raise DataError(f'{source}: expected a card of format "{FORMAT}", found {_found(value, "format")}')
+        if value.get("version") != VERSION:
+            found = _found(value, "version")
+            raise DataError(f"{source}: expected card version {VERSION}, found {found}; update ensemble_kit to read it")
+        missing = [key for key in KEYS if key not in value]
+        missing += [f"train.{key}" for key in TRAIN_KEYS if key not in dict(value.get("train") or {})]
+        if missing:
+            raise DataError(f"{source}: the card lacks {', '.join(missing)}; train the checkpoint again")
+        try:
+            schema = Schema.from_json(value["schema"])
+            heads = tuple(Head.from_json(head) for head in value["heads"])
+            condition = check_condition(value["condition"], schema)
+            _check_heads(heads, schema)
+        except (UsageError, DataError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"{source}: the card contradicts itself ({error})") from None
+        plain = {key: value[key] for key in KEYS if key not in ("schema", "condition", "heads")}
+        return cls(schema=schema, condition=condition, heads=heads, **plain)
+
+
+def _found(value: Any, key: str) -> str:
+    return repr(value.get(key)) if isinstance(value, Mapping) else f"no JSON object ({type(value).__name__})"
+
+
+def _check_heads(heads: tuple[Head, ...], schema: Schema) -> None:
+    if not heads:
+        raise ValueError("no head")
+    for head in heads:
+        width = head.outputs[1] - head.outputs[0]
+        if head.outputs[0] < 0 or width != len(head.classes):
+            raise ValueError(f"head {','.join(head.attributes)}: {len(head.classes)} classes in {width} outputs")
+        for row in head.classes:
+            for name, value in zip(head.attributes, row, strict=True):
+                if head.edges is None:
+                    schema[name].index(value)
+
+
+def read_card(path: Path) -> Card:
+    """Reads the card in a checkpoint's header. The tensors are not read, but the file must hold all of them.
+
+    Raises:
+        DataError: missing file, cut short, not safetensors, without a card, or with one that cannot be used.
+    """
+    header, size = _read_header(Path(path))
+    ends = [item["data_offsets"][1] for name, item in header.items() if name != "__metadata__"]
+    if size != max(ends, default=0):
+        raise DataError(f"{path}: expected {max(ends, default=0)} bytes of weights, found {size}; copy the file again")
+    text = (header.get("__metadata__") or {}).get("card")
+    if text is None:
+        raise DataError(f'{path}: a safetensors file without a card; expected a checkpoint written by "ens train"')
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}: the card is not JSON ({error})") from None
+    return Card.from_json(value, str(path))
+
+
+def _read_header(path: Path) -> tuple[dict[str, Any], int]:
+    """The safetensors header, and the number of bytes that follow it."""
+    try:
+        with open(path, "rb") as handle:
+            start = handle.read(8)
+            length = struct.unpack("<Q", start)[0] if len(start) == 8 else MAX_HEADER + 1
+            text = handle.read(length) if length <= MAX_HEADER else b""
+            end = handle.seek(0, 2)
+    except FileNotFoundError:
+        raise DataError(f"{path}: expected a checkpoint (.safetensors), found no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: not readable as a checkpoint ({error.strerror})") from None
+    try:
+        header = json.loads(text) if len(text) == length else None
+    except (UnicodeDecodeError, json.JSONDecodeError):
+        header = None
+    if not isinstance(header, dict) or not all(isinstance(item, dict) for item in header.values()):
+        raise DataError(f"{path}: not a whole safetensors file (cut short, or of another kind); copy or train it again")
+    return header, end - 8 - length
+
+
+def tensors_sha256(tensors: Mapping[str, NDArray[Any]]) -> str:
+    """Hash over name, dtype, shape and bytes of the arrays, in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        array = np.asarray(tensors[name])
+        digest.update(json.dumps([name, array.dtype.str, list(array.shape)]).encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

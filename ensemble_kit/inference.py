@@ -1,0 +1,239 @@
+"""Checkpoints on photos: every photo is decoded once, every checkpoint's probabilities are saved."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from ensemble_kit.arrays import ByteArray, FloatArray
+from ensemble_kit.card import Card, Head, read_card
+from ensemble_kit.data.decode import Preprocess
+from ensemble_kit.data.samples import SampleTable
+from ensemble_kit.errors import DataError, UsageError
+from ensemble_kit.files import sha256_file
+from ensemble_kit.graph import describe_expert
+from ensemble_kit.ids import ids_sha256
+from ensemble_kit.loading.cache import PhotoCache, decode_windows, geometry
+from ensemble_kit.models.backbones import Builder
+from ensemble_kit.models.checkpoint import load_expert
+from ensemble_kit.models.compute import Compute, choose_compute, predict_probs
+from ensemble_kit.models.heads import Network
+from ensemble_kit.predictions import Predictions, read_prediction_json, save_predictions
+
+WINDOW = 512
+"""Photos held in memory at a time."""
+
+
+class Progress(Protocol):
+    """Who is told how far the work is."""
+
+    def begin(self, title: str, total: float) -> None: ...
+    def advance(self, done: float, title: str | None = None) -> None: ...
+    def end(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class _Voter:
+    """One head of one checkpoint."""
+
+    path: Path
+    card: Card
+    head: Head
+    name: str
+    sha256: str
+
+    @property
+    def expert(self) -> str:
+        return describe_expert(self.head.attributes, self.card.condition)
+
+
+def predict_table(
+    table: SampleTable,
+    checkpoints: Sequence[Path],
+    out: Path,
+    *,
+    device: str = "auto",
+    batch_size: int = 32,
+    precision: str = "auto",
+    cache: Path | None = None,
+    watcher: Progress | None = None,
+    backbones: Mapping[str, Builder] | None = None,
+    command: str = "ens predict",
+) -> Path:
+    """Writes the prediction set `out`: each checkpoint's probabilities for each photo of `table`.
+
+    Checkpoints of the same attributes and condition are the voters of one expert, named after their folds. Photos are
+    prepared as each card says, in windows: memory does not grow with their number. Photos that cannot be read get NaN
+    rows and a line in `errors.csv`. A set that is there already, of the same photos and checkpoints, is left alone.
+
+    Args:
+        batch_size: photos a forward pass; 16 to 64 is best on a CPU.
+        cache: folder of photo caches; one of these very photos and preparation spares the decoding.
+        backbones: builders for backbones of one's own.
+
+    Raises:
+        DataError: a checkpoint that cannot be read, or of another schema than the table or the other checkpoints.
+        UsageError: no checkpoint, no photo.
+    """
+    if not checkpoints or not len(table):
+        raise UsageError(f"predict: expected photos and checkpoints, found {len(table)} and {len(checkpoints)}")
+    if batch_size < 1:
+        raise UsageError(f"batch size: expected at least 1, found {batch_size}")
+    voters = _voters(checkpoints, table)
+    if _is_current(out, table, voters):
+        return Path(out)
+    compute = choose_compute(device, precision)
+    networks = {voter.path: load_expert(voter.path, backbones=backbones)[0] for voter in voters}
+    for network in networks.values():
+        compute.place(network)
+    Path(out).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".predict-", dir=out) as scratch:
+        layers = [_layer(Path(scratch) / f"{i}.npy", len(table), voter) for i, voter in enumerate(voters)]
+        problems = _fill(layers, table, voters, networks, compute, batch_size, cache, watcher)
+        _save(Path(out), table, voters, layers, problems, command)
+    return Path(out)
+
+
+def _voters(checkpoints: Sequence[Path], table: SampleTable) -> list[_Voter]:
+    """Cards checked against the table and each other; voters named by fold, and by seed where folds repeat."""
+    found = []
+    for path in map(Path, checkpoints):
+        card = read_card(path)
+        if card.schema != table.schema:
+            expected, actual = table.schema, card.schema
+            raise DataError(
+                f"{path}: expected a checkpoint of {expected}, found {actual}; predict with the same schema"
+            )
+        sha256 = sha256_file(path)
+        found += [_Voter(path, card, head, f"fold{card.train['fold']}", sha256) for head in card.heads]
+    return _with_distinct_names(found)
+
+
+def _with_distinct_names(voters: Sequence[_Voter]) -> list[_Voter]:
+    named: dict[tuple[str, str], _Voter] = {}
+    for voter in voters:
+        name = voter.name
+        if (voter.expert, name) in named:
+            name = f"{voter.name}-seed{voter.card.train['seed']}"
+        if (voter.expert, name) in named:
+            other = named[voter.expert, name].path
+            raise DataError(f"{voter.path}: the same expert, fold and seed as {other}; pass one of them")
+        named[voter.expert, name] = _Voter(voter.path, voter.card, voter.head, name, voter.sha256)
+    return list(named.values())
+
+
+def _is_current(out: Path, table: SampleTable, voters: Sequence[_Voter]) -> bool:
+    if not (Path(out) / "predictions.json").is_file():
+        return False
+    try:
+        content = read_prediction_json(out)
+        stored = {v["checkpoint_sha256"] for expert in content["experts"] for v in expert["voters"]}
+        return content["ids_sha256"] == ids_sha256(table.ids) and stored == {voter.sha256 for voter in voters}
+    except (DataError, KeyError, TypeError):
+        return False
+
+
+def _layer(path: Path, n_samples: int, voter: _Voter) -> FloatArray:
+    shape = (n_samples, len(voter.head.classes))
+    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+
+
+def _fill(
+    layers: Sequence[FloatArray],
+    table: SampleTable,
+    voters: Sequence[_Voter],
+    networks: Mapping[Path, Network],
+    compute: Compute,
+    batch_size: int,
+    cache: Path | None,
+    watcher: Progress | None,
+) -> dict[int, str]:
+    """Fills the layers window by window; returns row -> problem of the photos that cannot be read."""
+    preprocess = {voter.path: Preprocess.from_json(voter.card.preprocess) for voter in voters}
+    problems: dict[int, str] = {}
+    if watcher is not None:
+        watcher.begin("predicting", len(table) * len(networks))
+    done = 0
+    for start, photos, found in _windows(table, list(preprocess.values()), cache):
+        problems |= dict(found)
+        bad = [row - start for row, _ in found]
+        for path, network in networks.items():
+            window = photos[geometry(preprocess[path])]
+            probs = predict_probs(network, window, preprocess[path], compute, batch_size)
+            probs[bad] = np.nan
+            for layer, voter in zip(layers, voters, strict=True):
+                if voter.path == path:
+                    layer[start : start + len(window)] = _head_probs(probs, voter.head)
+            done += len(window)
+            if watcher is not None:
+                watcher.advance(done)
+    if watcher is not None:
+        watcher.end()
+    return problems
+
+
+def _head_probs(probs: FloatArray, head: Head) -> FloatArray:
+    """One head's columns, as probabilities of their own: a softmax over some logits is the renormalised whole."""
+    if head.outputs == (0, probs.shape[1]):
+        return probs
+    part = probs[:, slice(*head.outputs)].astype(np.float64)
+    return (part / part.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+Geometry = tuple[tuple[int, int], tuple[float, float], str]
+Window = tuple[int, dict[Geometry, ByteArray], list[tuple[int, str]]]
+
+
+def _windows(table: SampleTable, preprocesses: Sequence[Preprocess], cache: Path | None) -> Iterator[Window]:
+    """Windows of prepared photos, one array per distinct geometry: from caches when all are there, else decoded."""
+    distinct = {geometry(p): p for p in preprocesses}
+    caches = {g: PhotoCache.open(table, p, cache) for g, p in distinct.items()} if cache is not None else {}
+    opened = {g: found for g, found in caches.items() if found is not None}
+    if len(opened) == len(distinct):
+        unreadable = _unreadable(next(iter(opened.values())), table)
+        for start in range(0, len(table), WINDOW):
+            rows = slice(start, min(start + WINDOW, len(table)))
+            found = [(row, text) for row, text in unreadable if rows.start <= row < rows.stop]
+            yield start, {g: photos.photos[rows] for g, photos in opened.items()}, found
+        return
+    for start, arrays, found in decode_windows(table.paths, list(distinct.values()), WINDOW):
+        yield start, dict(zip(distinct, arrays, strict=True)), found
+
+
+def _unreadable(cache: PhotoCache, table: SampleTable) -> list[tuple[int, str]]:
+    text = {problem.path: problem.problem for problem in cache.problems}
+    paths = table.frame["path"].tolist()
+    return [(int(row), text[paths[row]]) for row in np.flatnonzero(~cache.readable)]
+
+
+def _save(
+    out: Path,
+    table: SampleTable,
+    voters: Sequence[_Voter],
+    layers: Sequence[FloatArray],
+    problems: Mapping[int, str],
+    command: str,
+) -> None:
+    ids, paths = table.ids, table.frame["path"].tolist()
+    experts, hashes = [], []
+    for expert in dict.fromkeys(voter.expert for voter in voters):
+        chosen = [(voter, layer) for voter, layer in zip(voters, layers, strict=True) if voter.expert == expert]
+        first = chosen[0][0]
+        experts.append(
+            Predictions(
+                [table.schema[name] for name in first.head.attributes],
+                [layer for _, layer in chosen],
+                ids,
+                condition=first.card.condition,
+                classes=first.head.classes,
+                voters=[voter.name for voter, _ in chosen],
+            )
+        )
+        hashes.append({voter.name: voter.sha256 for voter, _ in chosen})
+    listed = [(str(ids[row]), paths[row], problem) for row, problem in sorted(problems.items())]
+    save_predictions(out, experts, table.schema, checkpoints=hashes, problems=listed, command=command)

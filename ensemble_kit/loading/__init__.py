@@ -1,0 +1,1 @@
+"""From sample table to batches: the cache of decoded photos, augmentations, samplers."""

@@ -1,0 +1,163 @@
+"""Decoded photos on disk: every photo is decoded and resized once, whatever is trained on it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from ensemble_kit.arrays import BoolArray, ByteArray
+from ensemble_kit.data.decode import PhotoError, Preprocess, decode_photo, prepare
+from ensemble_kit.data.samples import Problem, SampleTable
+from ensemble_kit.errors import DataError
+from ensemble_kit.files import read_array, read_json, replacing, sha256_json, write_json
+
+WINDOW = 256
+"""Photos decoded before they are written; bounds memory whatever the number of photos."""
+
+
+@dataclass(frozen=True)
+class PhotoCache:
+    """The photos of a table, prepared, in the table's row order.
+
+    Attributes:
+        photos: `(n_samples, height, width, 3)` uint8, a memory map; the rows of unreadable photos are zero.
+        readable: `(n_samples,)`.
+        problems: what is wrong with each unreadable photo.
+        preprocess: how they were prepared; its mean and std are applied later, on the device.
+        ids_sha256: of the table's ids, so that a cache is never used with other rows.
+    """
+
+    photos: ByteArray
+    readable: BoolArray
+    problems: tuple[Problem, ...]
+    preprocess: Preprocess
+    ids_sha256: str
+
+    @classmethod
+    def build(
+        cls,
+        table: SampleTable,
+        preprocess: Preprocess,
+        folder: Path,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> PhotoCache:
+        """Opens the cache of these photos under `folder`, decoding them first when it is not there.
+
+        Args:
+            progress: called with (photos done, photos in all) while decoding.
+        """
+        found = cls.open(table, preprocess, folder)
+        if found is not None:
+            return found
+        name = cache_key(table, preprocess)
+        with replacing(Path(folder) / f"{name}.npy") as temporary:
+            problems = _fill(temporary, table, preprocess, progress)
+        entry = {"key": name, "problems": [[row, problem] for row, problem in problems]}
+        write_json(Path(folder) / f"{name}.json", entry)
+        built = cls.open(table, preprocess, folder)
+        if built is None:
+            raise DataError(f"{folder}: photos changed while they were decoded; run the command again")
+        return built
+
+    @classmethod
+    def open(cls, table: SampleTable, preprocess: Preprocess, folder: Path) -> PhotoCache | None:
+        """The cache of these photos, or None when `folder` has none (or one of photos that have changed since)."""
+        name = cache_key(table, preprocess)
+        described, array = Path(folder) / f"{name}.json", Path(folder) / f"{name}.npy"
+        if not (described.is_file() and array.is_file()):
+            return None
+        try:
+            problems = read_json(described)["problems"]
+            photos = read_array(array, memory_map=True)
+        except (DataError, KeyError, TypeError):
+            return None  # cut short by a full disk: built again
+        if photos.shape != (len(table), *preprocess.size, 3) or photos.dtype != np.uint8:
+            return None
+        readable = np.ones(len(table), dtype=bool)
+        readable[[row for row, _ in problems]] = False
+        paths = table.frame["path"].tolist()
+        named = tuple(Problem(paths[row], problem) for row, problem in problems)
+        return cls(photos, readable, named, preprocess, sha256_json(table.ids.tolist()))
+
+    def check(self, table: SampleTable, preprocess: Preprocess) -> None:
+        """Raises DataError unless this is the cache of `table` prepared in this way."""
+        if self.ids_sha256 != sha256_json(table.ids.tolist()):
+            raise DataError("the photo cache belongs to other samples; build it from the table that is trained on")
+        if geometry(self.preprocess) != geometry(preprocess):
+            expected, found = geometry(preprocess), geometry(self.preprocess)
+            raise DataError(f"the photo cache was prepared with {found}, expected {expected}; build it again")
+
+
+def geometry(preprocess: Preprocess) -> tuple[tuple[int, int], tuple[float, float], str]:
+    """What decides the cached pixels: size, crop, interpolation (mean and std come later)."""
+    return preprocess.size, preprocess.crop, preprocess.interpolation
+
+
+def cache_key(table: SampleTable, preprocess: Preprocess) -> str:
+    """A name for the prepared pixels: ids, paths, the files' sizes and times, and the geometry."""
+    stats = []
+    for path in table.paths:
+        try:
+            found = path.stat()
+            stats.append([found.st_size, found.st_mtime_ns])
+        except OSError:
+            stats.append([-1, -1])
+    paths = table.frame["path"].tolist()
+    return sha256_json([table.ids.tolist(), paths, stats, geometry(preprocess)])[:16]
+
+
+def decode_windows(
+    paths: Sequence[Path], preprocesses: Sequence[Preprocess], window: int = WINDOW
+) -> Iterator[tuple[int, list[ByteArray], list[tuple[int, str]]]]:
+    """Decodes photos once each and prepares them in several ways, a window at a time.
+
+    Yields:
+        first row of the window; one array `(n_window, height, width, 3)` per preprocess, zero where unreadable; the
+        (row, problem) of each unreadable photo.
+    """
+    threads = min(8, os.cpu_count() or 1)  # OpenCV decodes without holding Python's lock
+    with ThreadPoolExecutor(threads) as pool:
+        source = iter(paths)
+        start = 0
+        while chunk := list(islice(source, window)):
+            arrays = [np.zeros((len(chunk), *p.size, 3), dtype=np.uint8) for p in preprocesses]
+            problems = []
+            for i, result in enumerate(pool.map(lambda path: _prepared(path, preprocesses), chunk)):
+                if isinstance(result, str):
+                    problems.append((start + i, result))
+                    continue
+                for array, photo in zip(arrays, result, strict=True):
+                    array[i] = photo
+            yield start, arrays, problems
+            start += len(chunk)
+
+
+def _prepared(path: Path, preprocesses: Sequence[Preprocess]) -> list[ByteArray] | str:
+    """The photo in each preparation, or what is wrong with it."""
+    try:
+        photo = decode_photo(path)
+    except PhotoError as error:
+        return str(error).removeprefix(f"{path}: ")
+    return [prepare(photo, preprocess) for preprocess in preprocesses]
+
+
+def _fill(
+    target: Path, table: SampleTable, preprocess: Preprocess, progress: Callable[[int, int], None] | None
+) -> list[tuple[int, str]]:
+    shape = (len(table), *preprocess.size, 3)
+    photos = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=shape)
+    problems = []
+    for start, (window,), found in decode_windows(table.paths, [preprocess]):
+        photos[start : start + len(window)] = window
+        problems += found
+        if progress is not None:
+            progress(start + len(window), len(table))
+    photos.flush()
+    return problems

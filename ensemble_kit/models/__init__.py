@@ -1,0 +1,1 @@
+"""Networks: backbones, heads, checkpoints, and the device they run on. Needs torch."""

@@ -1,0 +1,74 @@
+"""Writing and reading checkpoints: one safetensors file with its card in the header."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ensemble_kit.card import Card, read_card, tensors_sha256
+from ensemble_kit.errors import DataError, UsageError
+from ensemble_kit.files import write_bytes
+from ensemble_kit.models.backbones import Builder, find_backbone
+from ensemble_kit.models.heads import Network
+
+
+def tensors_of(network: nn.Module) -> dict[str, NDArray[Any]]:
+    """The weights as numpy arrays, in plain memory order."""
+    return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in network.state_dict().items()}
+
+
+def save_checkpoint(path: Path, network: nn.Module, card: Card) -> Card:
+    """Writes the weights and the card in one replace; returns the card with the weights' hash filled in."""
+    from safetensors.numpy import save
+
+    tensors = tensors_of(network)
+    full = replace(card, tensors_sha256=tensors_sha256(tensors))
+    text = json.dumps(full.to_json(), allow_nan=False, ensure_ascii=False)
+    write_bytes(path, save(tensors, metadata={"card": text}))
+    return full
+
+
+def load_expert(path: Path, *, backbones: Mapping[str, Builder] | None = None) -> tuple[Network, Card]:
+    """Reads a checkpoint into a network in eval mode, on the CPU.
+
+    Args:
+        backbones: builders for names that the package does not know (a backbone of one's own).
+
+    Raises:
+        DataError: cut short, of another kind, weights that do not match the card's hash or the network, or a
+            backbone that is not known here.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    card = read_card(path)
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise DataError(f"{path}: not readable as safetensors ({error}); copy or train it again") from None
+    found = tensors_sha256(tensors)
+    if found != card.tensors_sha256:
+        expected = card.tensors_sha256
+        raise DataError(f"{path}: expected weights with hash {expected[:12]}, found {found[:12]}; copy the file again")
+    try:
+        backbone, n_features = find_backbone(card.backbone["name"], backbones).build()
+    except UsageError as error:
+        raise DataError(f"{path}: {error}") from None
+    network = Network(backbone, n_features, card.n_outputs)
+    try:
+        network.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})
+    except RuntimeError as error:
+        raise DataError(f"{path}: the weights do not fit {card.backbone['name']} ({_first_line(error)})") from None
+    return network.eval(), card
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[1] if len(lines) > 1 else lines[0]

@@ -1,0 +1,195 @@
+"""What one training is: its settings, its identity, one epoch's line, and its result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ensemble_kit.arrays import Condition, IntArray
+from ensemble_kit.data.decode import Preprocess
+from ensemble_kit.data.samples import SampleTable
+from ensemble_kit.errors import UsageError
+from ensemble_kit.files import sha256_json
+from ensemble_kit.graph import check_condition, describe_expert
+from ensemble_kit.models.backbones import Builder, backbone_name, describe_weights
+from ensemble_kit.schema import Schema
+
+NOT_SETTINGS = ("schema", "device", "workers", "threads")
+"""Fields that change where and how fast a training runs, not what it is (the schema enters the identity by itself)."""
+
+
+@dataclass(frozen=True)
+class ExpertJob:
+    """The resolved settings of one fold of one expert. No defaults: they live in `recipe`.
+
+    Attributes:
+        schema: all attributes of the task.
+        attributes: what the expert predicts; several make a block with one output a joint class.
+        condition: the parents' classes it is for; {} = pooled.
+        backbone: a name of `BACKBONES`, or a builder of one's own.
+        weights: "imagenet", "none", or a `.safetensors` file.
+        size, crop, mean, std: see `Preprocess`.
+        augment: names of `TRANSFORMS`, in order.
+        backbone_lr, head_lr: peak rates; linear warm-up over `warmup_epochs`, then a cosine to 0, per step.
+        sampler: a name of `SAMPLERS`.
+        keep: "best" (the epoch with the highest validation macro F1), "last", or "every N" (the last, and beside it
+            each N-th as `epochNNN.safetensors`).
+        precision, channels_last, device: see `choose_compute`.
+        workers: processes that augment photos; 0 = none. Does not change a bit of the result.
+        threads: torch's CPU threads; None leaves them alone.
+        borders: class borders for training only, of the one attribute that has borders; None = the schema's.
+        leave_out: closed ranges of that attribute's number that are not trained on.
+    """
+
+    schema: Schema
+    attributes: tuple[str, ...]
+    condition: Condition
+    backbone: str | Builder
+    weights: str
+    size: tuple[int, int]
+    crop: tuple[float, float]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    augment: tuple[str, ...]
+    epochs: int
+    batch_size: int
+    backbone_lr: float
+    head_lr: float
+    weight_decay: float
+    label_smoothing: float
+    warmup_epochs: float
+    sampler: str
+    keep: str
+    precision: str
+    channels_last: bool | None
+    device: str
+    workers: int
+    threads: int | None
+    seed: int
+    fold: int
+    n_folds: int
+    borders: tuple[float, ...] | None
+    leave_out: tuple[tuple[float, float], ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "condition", check_condition(self.condition, self.schema))
+        parse_keep(self.keep)
+        if self.epochs < 1:
+            raise UsageError(f"epochs: expected at least 1, found {self.epochs}")
+        if set(self.attributes) & set(self.condition):
+            raise UsageError(f"{self.name}: an attribute cannot be predicted and given at once")
+        if (self.borders or self.leave_out) and self.bordered is None:
+            raise UsageError(f"{self.name}: borders and left-out ranges need exactly one attribute with borders")
+
+    @property
+    def name(self) -> str:
+        return describe_expert(self.attributes, self.condition)
+
+    @property
+    def bordered(self) -> str | None:
+        """The one attribute of the expert that has borders."""
+        found = [name for name in self.attributes if self.schema[name].borders is not None]
+        return found[0] if len(found) == 1 else None
+
+    @property
+    def preprocess(self) -> Preprocess:
+        return Preprocess(size=self.size, crop=self.crop, mean=self.mean, std=self.std)
+
+    def to_json(self) -> dict[str, Any]:
+        """Every field, ready for JSON."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values |= {"schema": self.schema.to_json(), "backbone": backbone_name(self.backbone)}
+        values["condition"] = {name: list(classes) for name, classes in self.condition.items()}
+        return {key: _plain(value) for key, value in values.items()}
+
+    def settings_json(self) -> dict[str, Any]:
+        """What decides the result: enters the fingerprint."""
+        return {key: value for key, value in self.to_json().items() if key not in NOT_SETTINGS}
+
+    def identity(self, table: SampleTable, folds: IntArray) -> dict[str, Any]:
+        """Settings, schema, samples, folds and first weights; its hash is the fingerprint."""
+        return {
+            "settings": self.settings_json(),
+            "schema": self.schema.to_json(),
+            "samples_sha256": table.sha256(),
+            "folds_sha256": sha256_json([int(fold) for fold in folds]),
+            "init": describe_weights(self.backbone, self.weights),
+        }
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def parse_keep(keep: str) -> tuple[str, int]:
+    """`"every 5"` -> ("every", 5); "best" and "last" come with 0.
+
+    Raises:
+        UsageError: anything else.
+    """
+    words = keep.split()
+    if keep in ("best", "last"):
+        return keep, 0
+    if len(words) == 2 and words[0] == "every" and words[1].isdigit() and int(words[1]) > 0:
+        return "every", int(words[1])
+    raise UsageError(f'keep: expected best, last or "every N", found "{keep}"')
+
+
+@dataclass(frozen=True)
+class EpochLine:
+    """One epoch, as told to the watcher and kept in `metrics.jsonl`.
+
+    Attributes:
+        epoch: counted from 1.
+        val_loss, accuracy, macro_f1: on the held-out photos under the expert's condition, with the schema's borders.
+        best: whether this is the best epoch so far.
+    """
+
+    expert: str
+    fold: int
+    epoch: int
+    epochs: int
+    train_loss: float
+    val_loss: float
+    accuracy: float
+    macro_f1: float
+    seconds: float
+    photos_per_second: float
+    best: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.expert}, fold {self.fold}, epoch {self.epoch}/{self.epochs}: loss {self.train_loss:.3f}, "
+            f"validation loss {self.val_loss:.3f}, accuracy {self.accuracy:.3f}, macro F1 {self.macro_f1:.3f}"
+            f"{' *' if self.best else '  '} ({self.seconds:.0f} s, {self.photos_per_second:.0f} photos/s)"
+        )
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """What `train_fold` leaves behind.
+
+    Attributes:
+        folder: holds `best.safetensors`, `oof.npy`, `metrics.jsonl`, `DONE`.
+        epoch: the epoch whose weights are kept, counted from 1.
+        metrics: `accuracy`, `macro_f1`, `val_loss` of that epoch on the held-out photos under the condition.
+        skipped: it was done before.
+        resumed: it went on from an earlier, broken-off call.
+        notices: what the user should be told, one line each.
+    """
+
+    folder: Path
+    epoch: int
+    metrics: Mapping[str, float]
+    skipped: bool = False
+    resumed: bool = False
+    notices: tuple[str, ...] = field(default=())
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "best.safetensors"

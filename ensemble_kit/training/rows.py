@@ -1,0 +1,121 @@
+"""Which rows of the sample table one fold of one expert trains on, is scored on, and predicts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ensemble_kit.arrays import BoolArray, IntArray
+from ensemble_kit.data.samples import SampleTable
+from ensemble_kit.errors import DataError
+from ensemble_kit.files import sha256_json
+from ensemble_kit.loading.cache import PhotoCache
+from ensemble_kit.training.job import ExpertJob
+
+
+@dataclass(frozen=True)
+class FoldRows:
+    """Row numbers into the sample table.
+
+    Attributes:
+        train, train_targets: rows outside the fold, under the condition, labelled; classes by the training borders.
+        score, score_targets: rows of the fold, under the condition, labelled; classes by the schema's borders.
+        held_out: every row of the fold, whatever its labels: the rows of `oof.npy`.
+        notices: what was left out, one line each.
+    """
+
+    train: IntArray
+    train_targets: IntArray
+    score: IntArray
+    score_targets: IntArray
+    held_out: IntArray
+    notices: tuple[str, ...]
+
+
+def choose_rows(job: ExpertJob, table: SampleTable, folds: IntArray, photos: PhotoCache) -> FoldRows:
+    """The rows of one fold.
+
+    Raises:
+        DataError: nothing to train on or to score with, or a class of the head without a training photo.
+    """
+    block = job.schema.block(job.attributes)
+    trained = block.encode({name: table.numbers(name, _borders(job, name)) for name in job.attributes})
+    scored = table.joint(job.attributes)
+    given = under_condition(job, table)
+    inside = given & photos.readable
+    is_train = (folds != job.fold) & inside & (trained >= 0) & ~_left_out(job, table)
+    is_score = (folds == job.fold) & inside & (scored >= 0)
+    train, score = np.flatnonzero(is_train), np.flatnonzero(is_score)
+    _check(job, train, score, trained)
+    held_out = np.flatnonzero(folds == job.fold)
+    return FoldRows(train, trained[train], score, scored[score], held_out, tuple(_notices(job, train, trained, photos)))
+
+
+def under_condition(job: ExpertJob, table: SampleTable) -> BoolArray:
+    """`(n_samples,)`: whether the true labels satisfy the condition; an unlabelled parent does not."""
+    inside = np.ones(len(table), dtype=bool)
+    for name, classes in job.condition.items():
+        inside &= np.isin(table.numbers(name), [job.schema[name].index(c) for c in classes])
+    return inside
+
+
+def groups_sha256(table: SampleTable, rows: IntArray) -> str:
+    """Hash of the set of groups (people) among some rows."""
+    return sha256_json(sorted(set(table.groups[rows].tolist())))
+
+
+def _borders(job: ExpertJob, attribute: str) -> tuple[float, ...] | None:
+    return job.borders if attribute == job.bordered else None
+
+
+def _left_out(job: ExpertJob, table: SampleTable) -> BoolArray:
+    out = np.zeros(len(table), dtype=bool)
+    if job.leave_out and job.bordered is not None and table.has(job.bordered):
+        measured = table.frame[job.bordered].to_numpy(dtype=np.float64)
+        for low, high in job.leave_out:
+            out |= (measured >= low) & (measured <= high)
+    return out
+
+
+def _check(job: ExpertJob, train: IntArray, score: IntArray, targets: IntArray) -> None:
+    where = f"{job.name}, fold {job.fold}"
+    for name in job.attributes:
+        present = _present(job, targets[train], name)
+        possible = _possible(job, name)
+        missing = [job.schema[name].classes[i] for i in possible if i not in present]
+        if len(train) and missing:
+            raise DataError(
+                f"{where}: no training photo of {name}={', '.join(missing)}; add photos of it, use other folds, "
+                "or check the borders and what is left out"
+            )
+    if len(train) < 2:
+        raise DataError(
+            f"{where}: expected at least 2 labelled training photos, found {len(train)}; "
+            'see what the data holds with "ens data check"'
+        )
+    if not len(score):
+        raise DataError(f"{where}: no validation photo to score with; use fewer folds or add photos")
+
+
+def _present(job: ExpertJob, targets: IntArray, name: str) -> set[int]:
+    return set(job.schema.block(job.attributes).decode(targets)[name].tolist())
+
+
+def _possible(job: ExpertJob, name: str) -> list[int]:
+    """The attribute's classes that exist under the condition: in a taxonomy not all of them do."""
+    schema = job.schema
+    keep = np.ones(schema.n_joint, dtype=bool)
+    for parent, classes in job.condition.items():
+        keep &= np.isin(schema.paths[:, schema.names.index(parent)], [schema[parent].index(c) for c in classes])
+    return sorted(set(schema.paths[keep, schema.names.index(name)].tolist()))
+
+
+def _notices(job: ExpertJob, train: IntArray, targets: IntArray, photos: PhotoCache) -> list[str]:
+    notices = [f"{problem.path}: {problem.problem}; left out" for problem in photos.problems]
+    if len(job.attributes) > 1:
+        names = job.schema.block(job.attributes).joint_names()
+        missing = [name for number, name in enumerate(names) if number not in set(targets[train].tolist())]
+        if missing:
+            notices.append(f"{job.name}, fold {job.fold}: no training photo of {'; '.join(missing)}")
+    return notices

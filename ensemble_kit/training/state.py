@@ -1,0 +1,169 @@
+"""The files of one fold: state, lock, DONE. A kill at any moment costs at most one epoch."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ensemble_kit.card import Card, read_card
+from ensemble_kit.errors import DataError, UsageError
+from ensemble_kit.files import read_json, replacing, sha256_file, sha256_json, write_json, write_text
+
+FORMAT = "ensemble_kit.training_state"
+STATE, PREVIOUS, BEST, OOF = "state.pt", "state.prev.pt", "best.safetensors", "oof.npy"
+METRICS, LOCK, DONE = "metrics.jsonl", "lock", "DONE"
+
+
+class FoldFolder:
+    """The folder of one fold of one expert, and the identity of the training it is for.
+
+    Args:
+        path: may not exist yet.
+        identity: see `ExpertJob.identity`.
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, Any]):
+        self.path = Path(path)
+        self.identity = dict(identity)
+        self.fingerprint = sha256_json(self.identity)
+        self.best = self.path / BEST
+        self.oof = self.path / OOF
+
+    def clear(self) -> None:
+        """Forgets an earlier training; DONE first, so that a kill leaves no half of it looking finished."""
+        for name in (DONE, STATE, PREVIOUS, BEST, OOF, METRICS):
+            (self.path / name).unlink(missing_ok=True)
+        for extra in self.path.glob("epoch*.safetensors"):
+            extra.unlink()
+
+    def is_done(self) -> bool:
+        """Whether this very training has finished and its files are whole.
+
+        Raises:
+            DataError: the folder holds another training.
+        """
+        if not (self.path / DONE).is_file():
+            return False
+        done = read_json(self.path / DONE)
+        self._refuse_other(done if isinstance(done, dict) else {})
+        files = {"best_sha256": self.best, "oof_sha256": self.oof}
+        whole = all(path.is_file() and sha256_file(path) == done.get(key) for key, path in files.items())
+        if whole:
+            self._drop_states()
+        return whole
+
+    def finish(self, fold: int) -> None:
+        hashes = {"best_sha256": sha256_file(self.best), "oof_sha256": sha256_file(self.oof)}
+        content = {"fingerprint": self.fingerprint, "fold": fold, **hashes, "identity": self.identity}
+        write_json(self.path / DONE, content)
+        self._drop_states()
+
+    def _drop_states(self) -> None:
+        for name in (STATE, PREVIOUS):
+            (self.path / name).unlink(missing_ok=True)
+
+    def save_state(self, content: Mapping[str, Any]) -> None:
+        """Writes `state.pt`; the one before it stays as `state.prev.pt`."""
+        head = {"format": FORMAT, "fingerprint": self.fingerprint, "identity": json.dumps(self.identity)}
+        state = self.path / STATE
+        with replacing(state) as temporary:
+            torch.save(head | dict(content), temporary)
+            if state.exists():
+                os.replace(state, self.path / PREVIOUS)
+
+    def load_state(self) -> dict[str, Any] | None:
+        """The newest state that can be read; None when there is none.
+
+        Raises:
+            DataError: the state is of another training, or states exist and none can be read.
+        """
+        found = [self.path / name for name in (STATE, PREVIOUS) if (self.path / name).is_file()]
+        for path in found:
+            try:
+                content = torch.load(path, map_location="cpu", weights_only=True)
+            except Exception:  # noqa: S112  # torch raises half a dozen kinds for a damaged file
+                continue
+            if not isinstance(content, dict) or content.get("format") != FORMAT:
+                continue
+            self._refuse_other({**content, "identity": json.loads(content["identity"])})
+            return content
+        if found:
+            raise DataError(f"{found[0]}: the training's state is damaged; train with --restart")
+        return None
+
+    def _refuse_other(self, stored: Mapping[str, Any]) -> None:
+        if stored.get("fingerprint") != self.fingerprint:
+            raise DataError(
+                f"{self.path}: holds another training ({difference(stored.get('identity') or {}, self.identity)}); "
+                "train with --restart to replace it, or into another run"
+            )
+
+    def best_card(self) -> Card | None:
+        """The card of `best.safetensors`; None when it is missing or not whole."""
+        try:
+            return read_card(self.best)
+        except DataError:
+            return None
+
+    def write_history(self, history: list[dict[str, Any]]) -> None:
+        write_text(self.path / METRICS, "".join(json.dumps(line, allow_nan=False) + "\n" for line in history))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the fold for this process. The system lets go of the lock when a process dies, however it dies.
+
+        Raises:
+            UsageError: another process trains this fold now.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        handle = _lock(self.path / LOCK)
+        try:
+            yield
+        finally:
+            (self.path / LOCK).unlink(missing_ok=True)
+            os.close(handle)
+
+
+def _lock(path: Path) -> int:
+    import fcntl
+
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.read(handle, 100).decode(errors="replace").strip() or "another process"
+            os.close(handle)
+            raise UsageError(f"{path.parent}: being trained by {owner}; wait for it or stop it") from None
+        if path.exists() and path.stat().st_ino == os.fstat(handle).st_ino:
+            os.truncate(handle, 0)
+            os.write(handle, f"process {os.getpid()}".encode())
+            return handle
+        os.close(handle)  # the holder before removed the file between our two calls
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """`settings.epochs: 4 there, 8 now`: the first few values in which two identities differ."""
+    a, b = _flat(old), _flat(new)
+    names = [key for key in sorted({*a, *b}) if a.get(key) != b.get(key)]
+    parts = [f"{key.removeprefix('settings.')}: {_short(a.get(key))} there, {_short(b.get(key))} now" for key in names]
+    return "; ".join(parts[:3]) + ("; ..." if len(parts) > 3 else "") or "of another format"
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        nested = isinstance(item, Mapping) and key not in ("schema", "condition")
+        flat |= _flat(item, f"{prefix}{key}.") if nested else {f"{prefix}{key}": item}
+    return flat
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:36]}..."

@@ -1,11 +1,11 @@
 """The run folder: one set of samples and folds that several commands fill with experts, predictions and results.
 
-    run.json                       what every expert in it shares; written once, later commands must agree
-    samples.csv                    the sample table, label fixes applied, with the fold of each sample
-    experts/<slug>/expert.json     what the expert predicts and for whom
-    experts/<slug>/fold0/          its checkpoint, out-of-fold predictions, history; DONE last
-    predictions/<name>/            prediction sets
-    results/                       submission, joint probabilities, scores
+run.json                       what every expert in it shares; written once, later commands must agree
+samples.csv                    the sample table, label fixes applied, with the fold of each sample
+experts/<slug>/expert.json     what the expert predicts and for whom
+experts/<slug>/fold0/          its checkpoint, out-of-fold predictions, history; DONE last
+predictions/<name>/            prediction sets
+results/                       submission, joint probabilities, scores
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ class Run:
     def open(cls, folder: Path) -> Run:
         info_file = Path(folder) / "run.json"
         if not info_file.is_file():
-            raise DataError(f'{folder}: expected a run (a folder with run.json), found none; train one with "ens train"')
+            raise DataError(
+                f'{folder}: expected a run (a folder with run.json), found none; train one with "ens train"'
+            )
         info = read_json(info_file)
         if not isinstance(info, dict) or info.get("format") != FORMAT:
             raise DataError(f"{info_file}: not a run's description; name another folder with --run")
@@ -69,7 +71,14 @@ class Run:
 
     @classmethod
     def create(
-        cls, folder: Path, table: SampleTable, folds: IntArray, *, schema: Schema, graph: Graph, division: Mapping[str, Any]
+        cls,
+        folder: Path,
+        table: SampleTable,
+        folds: IntArray,
+        *,
+        schema: Schema,
+        graph: Graph,
+        division: Mapping[str, Any],
     ) -> Run:
         """Opens the run, or begins it when the folder has none.
 
@@ -131,7 +140,7 @@ class Run:
         import pandas as pd
 
         column = pd.read_csv(self.folder / "samples.csv", usecols=["fold"], dtype=str)["fold"]
-        return column.astype("int64").to_numpy()
+        return np.asarray(column.astype("int64"), dtype=np.int64)
 
     def expert_folder(self, attributes: Sequence[str], condition: Condition) -> Path:
         return self.folder / "experts" / expert_slug(attributes, condition)
@@ -230,4 +239,6 @@ def latest_run(root: Path = Path("runs")) -> Path:
     runs = [path.parent for path in root.glob("*/run.json")]
     if not runs:
         raise UsageError(f'no run under "{root}"; train one ("ens train-mask") or name a run folder')
-    return max(runs, key=lambda folder: max(p.stat().st_mtime for p in [folder / "run.json", *folder.glob("experts/*/*/DONE")]))
+    return max(
+        runs, key=lambda folder: max(p.stat().st_mtime for p in [folder / "run.json", *folder.glob("experts/*/*/DONE")])
+    )

@@ -30,7 +30,11 @@ def made_up() -> tuple[ek.Schema, list[ek.Predictions]]:
     mask = ek.Attribute("mask", ["worn", "incorrect", "not_worn"])
     age = ek.Attribute("age", ["<30", "30-59", ">=60"], borders=[30, 60])
     ids = ["a", "b", "c", "d"]
-    experts = [ek.Predictions(mask, np.array([[0.97, 0.02, 0.01], [0.95, 0.03, 0.02], [0.0, 0.05, 0.95], [0.5, 0.48, 0.02]]), ids)]
+    experts = [
+        ek.Predictions(
+            mask, np.array([[0.97, 0.02, 0.01], [0.95, 0.03, 0.02], [0.0, 0.05, 0.95], [0.5, 0.48, 0.02]]), ids
+        )
+    ]
     for state, row in [("worn", [0.7, 0.2, 0.1]), ("incorrect", [0.05, 0.15, 0.8]), ("not_worn", [0.2, 0.6, 0.2])]:
         experts.append(ek.Predictions(age, np.tile(row, (4, 1)), ids, condition={"mask": state}))
     return ek.Schema(mask, age), experts
@@ -49,7 +53,8 @@ def main() -> None:
     soft = ensemble.combine(route="soft").joint.labels()
     own = ensemble.combine(route=sure_or_weighted)
     labels = own.joint.labels()
-    print(f"photos: {len(labels)}; own rule against hard: {np.sum(labels != hard)} differ, against soft: {np.sum(labels != soft)} differ")
+    print(f"photos: {len(labels)}")
+    print(f"own rule against hard: {np.sum(labels != hard)} differ; against soft: {np.sum(labels != soft)} differ")
     for name, count in own.counts.items():
         print(f"{name}: {count} photos")
 

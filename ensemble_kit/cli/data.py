@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -55,14 +55,20 @@ def generate(
     ] = "training",
 ) -> None:
     """Draw faces in the competition's tree, with answers: train, eval/info.csv, eval/answers.csv."""
-    from ensemble_kit.data.generated import generate_faces
-    from ensemble_kit.errors import UsageError, nearest
+    from ensemble_kit.cli.progress import TerminalWatcher
+    from ensemble_kit.data.generated import EvalLike, generate_faces
 
-    if eval_like not in ("training", "shifted"):
-        raise UsageError(f'--eval-like "{eval_like}"{nearest(eval_like, ("training", "shifted"))}')
-    counts = generate_faces(
-        out, people=people, eval_people=eval_people, size=parse_size(size), seed=seed, eval_like=eval_like
-    )
+    with TerminalWatcher() as watcher:
+        watcher.begin("drawing", 1)
+        counts = generate_faces(
+            out,
+            people=people,
+            eval_people=eval_people,
+            size=parse_size(size),
+            seed=seed,
+            eval_like=cast(EvalLike, eval_like),
+            progress=lambda done, total: watcher.advance(done / total),
+        )
     print(f"{out}: " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()))
     print(f"next: ens data check {out}")
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 Data = Annotated[
-    Path | None, typer.Option("--data", envvar="ENS_DATA", help="The data set: competition tree, table or class folders.")
+    Path | None,
+    typer.Option("--data", envvar="ENS_DATA", help="The data set: competition tree, table or class folders."),
 ]
 RecipeName = Annotated[
     str, typer.Option("--recipe", envvar="ENS_RECIPE", help="A recipe file, or the name of a shipped recipe.")

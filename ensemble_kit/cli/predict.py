@@ -56,9 +56,7 @@ def _predict(
     if part not in ("eval", "train"):
         raise UsageError(f'--part "{part}"{nearest(part, ("eval", "train"))}')
     table = read_samples(data or run.data_root, run.schema, part=part)  # type: ignore[arg-type]
-    return predict_run(
-        run, table, name, watcher, device=device or "auto", batch_size=batch_size, precision=precision
-    )
+    return predict_run(run, table, name, watcher, device=device or "auto", batch_size=batch_size, precision=precision)
 
 
 def combine(
@@ -116,10 +114,10 @@ def combine(
 
 
 def evaluate(
-    target: Annotated[Path | None, typer.Argument(help="A submission, a joint/ folder, or a run; default the last run.")] = None,
-    answers: Annotated[
-        Path | None, typer.Option(help="ImageID,ans; default the data set's eval/answers.csv.")
+    target: Annotated[
+        Path | None, typer.Argument(help="A submission, a joint/ folder, or a run; default the last run.")
     ] = None,
+    answers: Annotated[Path | None, typer.Option(help="ImageID,ans; default the data set's eval/answers.csv.")] = None,
     people: Annotated[
         Path | None, typer.Option(help="ImageID,person, for intervals over people; default beside the answers.")
     ] = None,
@@ -137,7 +135,9 @@ def evaluate(
     from ensemble_kit.recipe.load import load_recipe
     from ensemble_kit.runs import latest_run
 
-    report = evaluate_target(target or latest_run(), load_recipe(recipe).schema, answers=answers, people=people, data=data)
+    report = evaluate_target(
+        target or latest_run(), load_recipe(recipe).schema, answers=answers, people=people, data=data
+    )
     print(dumps(report.to_json(), indent=2) if json else report.text())
 
 
@@ -155,5 +155,3 @@ def card(
 def add_to(app: typer.Typer) -> None:
     for command in (predict, combine, evaluate, card):
         app.command()(command)
-
-

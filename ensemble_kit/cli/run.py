@@ -7,8 +7,19 @@ from typing import Annotated
 
 import typer
 
-from ensemble_kit.cli.options import Data, Json, RunFolder, given
-from ensemble_kit.cli.train import BatchSize, Device, Epochs, Folds, Precision, Restart, Seed, Size, Threads, ValRatio, Weights
+from ensemble_kit.cli.options import Data, Device, Json, RunFolder, given
+from ensemble_kit.cli.train import (
+    BatchSize,
+    Epochs,
+    Folds,
+    Precision,
+    Restart,
+    Seed,
+    Size,
+    Threads,
+    ValRatio,
+    Weights,
+)
 
 
 def run(
@@ -43,7 +54,9 @@ def run(
 
 def quickstart(
     out: Annotated[Path, typer.Option("--out", help="A folder for the photos, the run and the results.")],
-    people: Annotated[int, typer.Option(envvar="ENS_PEOPLE", min=30, help="Training people drawn, seven photos each.")] = 120,
+    people: Annotated[
+        int, typer.Option(envvar="ENS_PEOPLE", min=30, help="Training people drawn, seven photos each.")
+    ] = 120,
     epochs: Epochs = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the photos, folds and weights.")] = 0,
     threads: Threads = None,
@@ -59,7 +72,9 @@ def quickstart(
     from ensemble_kit.recipe.quickstart import run_quickstart
 
     with TerminalWatcher(stderr=json) as watcher:
-        report = run_quickstart(out, watcher, people=people, seed=seed, flags=given({"epochs": epochs, "threads": threads}))
+        report = run_quickstart(
+            out, watcher, people=people, seed=seed, flags=given({"epochs": epochs, "threads": threads})
+        )
     if json:
         print(dumps(report, indent=2))
 

@@ -13,7 +13,9 @@ from ensemble_kit.cli.options import DEFAULT_RECIPE, Data, Device, RecipeName, R
 
 Given = Annotated[
     list[str] | None,
-    typer.Option("--given", help="Train for these classes of a parent only, as in mask=worn or mask=incorrect,not_worn."),
+    typer.Option(
+        "--given", help="Train for these classes of a parent only, as in mask=worn or mask=incorrect,not_worn."
+    ),
 ]
 MaskState = Annotated[
     str | None,
@@ -22,7 +24,9 @@ MaskState = Annotated[
     ),
 ]
 Folds = Annotated[int | None, typer.Option(envvar="ENS_FOLDS", help="Number of folds, people kept together.")]
-Fold = Annotated[list[int] | None, typer.Option("--fold", help="Train only this fold (0 is the first); may be repeated.")]
+Fold = Annotated[
+    list[int] | None, typer.Option("--fold", help="Train only this fold (0 is the first); may be repeated.")
+]
 ValRatio = Annotated[
     float | None, typer.Option(envvar="ENS_VAL_RATIO", help="One validation share in place of folds, such as 0.1.")
 ]
@@ -31,17 +35,22 @@ Weights = Annotated[
 ]
 Backbone = Annotated[str | None, typer.Option(envvar="ENS_BACKBONE", help="Feature network, such as resnet18.")]
 Epochs = Annotated[int | None, typer.Option(envvar="ENS_EPOCHS", help="Passes over the training photos.")]
+MinSteps = Annotated[
+    int | None, typer.Option(envvar="ENS_MIN_STEPS", help="More epochs where few photos would make fewer steps.")
+]
 BatchSize = Annotated[int | None, typer.Option(envvar="ENS_BATCH_SIZE", help="Photos a step.")]
 Size = Annotated[str | None, typer.Option(envvar="ENS_SIZE", help="Photo size in pixels: one number, or height,width.")]
 Crop = Annotated[
-    str | None, typer.Option(envvar="ENS_CROP", help="Centre crop as a share of the photo: one number, or height,width.")
+    str | None,
+    typer.Option(envvar="ENS_CROP", help="Centre crop as a share of the photo: one number, or height,width."),
 ]
 HeadLr = Annotated[float | None, typer.Option(envvar="ENS_HEAD_LR", help="Learning rate of the head.")]
 BackboneLr = Annotated[float | None, typer.Option(envvar="ENS_BACKBONE_LR", help="Learning rate of the backbone.")]
 Smoothing = Annotated[float | None, typer.Option(envvar="ENS_LABEL_SMOOTHING", help="Label smoothing.")]
 Sampler = Annotated[str | None, typer.Option(envvar="ENS_SAMPLER", help="natural, or balanced over the classes.")]
 Keep = Annotated[
-    str | None, typer.Option(envvar="ENS_KEEP", help='Checkpoint kept: best (by validation macro F1), last or "every N".')
+    str | None,
+    typer.Option(envvar="ENS_KEEP", help='Checkpoint kept: best (by validation macro F1), last or "every N".'),
 ]
 Precision = Annotated[str | None, typer.Option(envvar="ENS_PRECISION", help="auto, fp32 or bf16.")]
 Workers = Annotated[int | None, typer.Option(envvar="ENS_WORKERS", help="Processes that augment photos.")]
@@ -72,6 +81,7 @@ def train(
     size: Size = None,
     crop: Crop = None,
     epochs: Epochs = None,
+    min_steps: MinSteps = None,
     batch_size: BatchSize = None,
     head_lr: HeadLr = None,
     backbone_lr: BackboneLr = None,
@@ -89,12 +99,22 @@ def train(
 ) -> None:
     """Train one expert: an attribute or a block of them, pooled or for some classes of its parents."""
     flags = {name: value for name, value in locals().items() if name in TRAIN_FLAGS}
-    _train(attribute, given_classes or [], data, recipe, run, {"folds": folds, "val_ratio": val_ratio}, fold, flags, restart)
+    _train(
+        attribute,
+        given_classes or [],
+        data,
+        recipe,
+        run,
+        {"folds": folds, "val_ratio": val_ratio},
+        fold,
+        flags,
+        restart,
+    )
 
 
 TRAIN_FLAGS = (
-    "backbone", "weights", "size", "crop", "epochs", "batch_size", "head_lr", "backbone_lr", "label_smoothing", "sampler",
-    "keep", "borders", "leave_out", "precision", "device", "workers", "threads", "seed",
+    "backbone", "weights", "size", "crop", "epochs", "min_steps", "batch_size", "head_lr", "backbone_lr",
+    "label_smoothing", "sampler", "keep", "borders", "leave_out", "precision", "device", "workers", "threads", "seed",
 )  # fmt: skip
 
 
@@ -130,8 +150,9 @@ def _train(
 
 def _kept(keep: str) -> str:
     if keep == "best":
-        return "keeps the best epoch by validation macro F1 (out-of-fold scores are a little optimistic; --keep last is not)"
-    return f"keeps {'the last epoch' if keep == 'last' else keep + ' epochs, and the last'} (no choice made on held-out photos)"
+        return "keeps the best epoch by validation macro F1: out-of-fold scores are a little optimistic"
+    kept = "the last epoch" if keep == "last" else f"{keep} epochs, and the last"
+    return f"keeps {kept} (no choice made on held-out photos)"
 
 
 def parse_given(texts: list[str]) -> dict[str, tuple[str, ...]]:

@@ -19,12 +19,14 @@ from ensemble_kit.runs import Run
 from ensemble_kit.schema import Schema
 from ensemble_kit.submission import write_submission
 
-GRAPHS: dict[str, Callable[[Schema, Graph], Graph]] = {
-    "conditional": lambda schema, graph: graph,
-    "independent": lambda schema, graph: Graph.independent(schema),
-    "flat": lambda schema, graph: Graph.flat(schema),
+GRAPHS: dict[str, Callable[[Schema], Graph] | None] = {
+    "conditional": None,
+    "independent": Graph.independent,
+    "flat": Graph.flat,
 }
-"""How the same experts may be read: by the recipe's graph, every attribute by itself, or one joint expert."""
+"""How the same experts may be read: by the recipe's graph, every attribute by itself, or one joint expert.
+
+None = the graph as it is."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,7 @@ def with_voters_of(expert: Predictions, other: Predictions, prefix: str) -> Pred
     rows = match_ids(other.ids, expert.ids, other.describe())
     added = [np.asarray(layer if rows is None else layer[rows]) for layer in other.layers]
     names = [*expert.voters, *(f"{prefix}{voter}" for voter in other.voters)]
-    return Predictions(
-        expert.attributes, [*expert.layers, *added], expert.ids, expert.condition, expert.classes, names
-    )
+    return Predictions(expert.attributes, [*expert.layers, *added], expert.ids, expert.condition, expert.classes, names)
 
 
 def combine_sets(
@@ -97,7 +97,7 @@ def combine_sets(
     *,
     structure: str = "conditional",
     template: Path | None = None,
-    announce: Callable[[str], None] = lambda plan: None,
+    announce: Callable[[str], None] | None = None,
 ) -> CombineReport:
     """Combines saved predictions and writes `submission.csv`, `joint/` and `combine.json` under `out`.
 
@@ -111,8 +111,12 @@ def combine_sets(
     if structure not in GRAPHS:
         raise UsageError(f'--structure "{structure}": expected {", ".join(GRAPHS)}')
     experts, schema = load_experts(folders)
-    ensemble = ConditionalEnsemble(schema, GRAPHS[structure](schema, graph), experts, fallback=settings.fallback)
-    announce(ensemble.describe())
+    other_graph = GRAPHS[structure]
+    ensemble = ConditionalEnsemble(
+        schema, other_graph(schema) if other_graph else graph, experts, fallback=settings.fallback
+    )
+    if announce:
+        announce(ensemble.describe())
     combined = ensemble.combine(route=settings.route, vote=settings.vote, vote_at=settings.vote_at)
     submission = out / "submission.csv"
     write_submission(submission, combined.joint, template=template)
@@ -137,5 +141,7 @@ def prediction_sets(sources: Sequence[Path], name: str, predict: Callable[[Run],
             current = run.predictions_are_current(name)
             folders.append(run.predictions_folder(name) if current else predict(run))
         else:
-            raise DataError(f"{source}: expected a run (run.json) or saved predictions (predictions.json), found neither")
+            raise DataError(
+                f"{source}: expected a run (run.json) or saved predictions (predictions.json), found neither"
+            )
     return folders

@@ -95,7 +95,9 @@ def evaluate_target(
         return evaluate_run(Run.open(target), answers=answers, people=people, data=data)
     answers = answers or (answers_of(data) if data is not None else None)
     if answers is None:
-        raise DataError("no answers to score against; pass --answers FILE (ImageID,ans), or --data with eval/answers.csv")
+        raise DataError(
+            "no answers to score against; pass --answers FILE (ImageID,ans), or --data with eval/answers.csv"
+        )
     if (target / "predictions.json").is_file():
         schema = read_prediction_schema(target)
         experts = load_predictions(target)
@@ -131,7 +133,9 @@ def read_people(people: Path | None, answers: Path, ids: IdArray) -> IdArray | N
     with open(file, newline="", encoding="utf-8-sig") as handle:
         rows = list(csv.DictReader(handle))
     if not rows or not {"ImageID", "person"} <= set(rows[0]):
-        raise DataError(f"{file}: expected the columns ImageID and person, found {list(rows[0]) if rows else 'no rows'}")
+        raise DataError(
+            f"{file}: expected the columns ImageID and person, found {list(rows[0]) if rows else 'no rows'}"
+        )
     order = match_ids(np.array([row["ImageID"] for row in rows]), ids, str(file))
     person = np.array([row["person"] for row in rows])
     return person if order is None else person[order]

@@ -24,7 +24,7 @@ class ExpertSpec:
     """One expert to train: what it predicts, and for whom."""
 
     attributes: tuple[str, ...]
-    condition: dict[str, tuple[str, ...]]
+    condition: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ def states_to_train(schema: Schema, names: Sequence[str], parents: Sequence[str]
     if not parents:
         return [{}]
     own, above = schema.block(tuple(parents) + tuple(names)), schema.block(parents)
-    states = []
+    states: list[dict[str, tuple[str, ...]]] = []
     for row in above.paths:
         below = own.paths[(own.paths[:, : len(parents)] == row).all(axis=1)]
         if len(below) > 1:

@@ -86,5 +86,5 @@ def draw_run(run: Run, recipe_name: str, out: Path, *, seed: int) -> Path:
         graph=run.graph,
         report=evaluate_run(run),
         title="One photo, three attributes: the mask decides which age expert answers",
-        notes=f"Generated photos. A random sample with the overall share of errors ({np.mean(predicted != truth):.0%}).",
+        notes=f"Generated photos: a random sample with the overall share of errors, {np.mean(predicted != truth):.0%}.",
     )

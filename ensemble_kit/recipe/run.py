@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,7 +16,7 @@ from ensemble_kit.recipe.settings import DataSettings, TrainSettings
 from ensemble_kit.runs import Run
 
 if TYPE_CHECKING:
-    from ensemble_kit.arrays import IntArray
+    from ensemble_kit.arrays import BoolArray, IntArray
     from ensemble_kit.data.samples import SampleTable
     from ensemble_kit.training import ExpertJob, FoldResult
 
@@ -60,7 +60,7 @@ def read_part(recipe: Recipe, data: Path, part: str) -> SampleTable:
 
 
 def divide(table: SampleTable, settings: DataSettings) -> IntArray:
-    """The fold of each sample, shared by every attribute so that out-of-fold predictions line up; -1 = training only."""
+    """The fold of each sample, shared by all attributes so that their held-out photos line up; -1 = training only."""
     from ensemble_kit.data.folds import make_folds, make_split
 
     joint = table.joint([a.name for a in table.schema.attributes if table.has(a.name)])
@@ -96,7 +96,10 @@ def job_of(run: Run, spec: ExpertSpec, settings: TrainSettings, fold: int) -> Ex
     """The plain, resolved settings of one fold of one expert."""
     from ensemble_kit.training import ExpertJob
 
-    plain = settings.model_dump() | {"backbone_lr": settings.resolved_backbone_lr}
+    plain = settings.model_dump(exclude={"min_steps"}) | {
+        "backbone_lr": settings.resolved_backbone_lr,
+        "epochs": epochs_of(run, spec, settings, fold),
+    }
     return ExpertJob(
         schema=run.schema,
         attributes=spec.attributes,
@@ -105,6 +108,13 @@ def job_of(run: Run, spec: ExpertSpec, settings: TrainSettings, fold: int) -> Ex
         n_folds=run.n_folds,
         **plain,
     )
+
+
+def epochs_of(run: Run, spec: ExpertSpec, settings: TrainSettings, fold: int) -> int:
+    """`epochs`, or as many as `min_steps` needs: an expert of a rare state sees few photos in each."""
+    n_photos = max(1, int((_covered(run, spec) & (run.folds != fold)).sum()))
+    steps = -(-n_photos // settings.batch_size)
+    return max(settings.epochs, -(-settings.min_steps // steps))
 
 
 def train_experts(
@@ -132,11 +142,11 @@ def train_experts(
     if not set(chosen) <= set(range(run.n_folds)):
         raise UsageError(f"--fold: this run has the folds 0 to {run.n_folds - 1}, found {chosen}")
     results: list[FoldResult] = []
-    work = [float(_covered(run, spec) * recipe.settings_for(spec.attributes).epochs) for spec in specs]
+    settings_of = [recipe.settings_for(spec.attributes) for spec in specs]
+    work = [_work(run, spec, settings) for spec, settings in zip(specs, settings_of, strict=True)]
     watcher.begin("training", sum(work) * len(chosen))
     before = 0.0
-    for spec, amount in zip(specs, work, strict=True):
-        settings = recipe.settings_for(spec.attributes)
+    for spec, settings, amount in zip(specs, settings_of, work, strict=True):
         photos = _photos(run, settings, watcher)
         folder = run.write_expert(spec.attributes, spec.condition, settings.model_dump(mode="json"))
         for fold in chosen:
@@ -150,7 +160,7 @@ def train_experts(
                 folder=folder / f"fold{fold}",
                 restart=restart,
                 on_epoch=lambda line: watcher.say(str(line)),
-                on_step=lambda done, total, base=before, share=amount: watcher.advance(base + share * done / total),
+                on_step=_advancing(watcher, before, amount),
             )
             if result.skipped:
                 watcher.say(f"{title}: done before, skipped")
@@ -160,12 +170,22 @@ def train_experts(
     return results
 
 
-def _covered(run: Run, spec: ExpertSpec) -> int:
-    """How many samples lie under the expert's condition."""
+def _advancing(watcher: Watcher, before: float, amount: float) -> Callable[[int, int], None]:
+    """Moves the bar over this fold's share of all the work."""
+    return lambda done, total: watcher.advance(before + amount * done / total)
+
+
+def _work(run: Run, spec: ExpertSpec, settings: TrainSettings) -> float:
+    """Photos a fold runs through, up to a factor that all experts share: what the time left is reckoned by."""
+    return float(_covered(run, spec).sum() * epochs_of(run, spec, settings, 0))
+
+
+def _covered(run: Run, spec: ExpertSpec) -> BoolArray:
+    """The samples `(n_samples,)` under the expert's condition."""
     inside = np.ones(len(run.table), dtype=bool)
     for name, classes in spec.condition.items():
         inside &= np.isin(run.table.numbers(name), [run.schema[name].index(c) for c in classes])
-    return int(inside.sum())
+    return inside
 
 
 def _photos(run: Run, settings: TrainSettings, watcher: Watcher) -> Any:

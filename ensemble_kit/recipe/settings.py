@@ -80,6 +80,7 @@ class TrainSettings(Settings):
     std: Channel = Field(IMAGENET_STD, description="deviation divided by per channel")
     augment: tuple[str, ...] = Field(("flip", "affine", "brightness_contrast"), description="pipeline, in order")
     epochs: int = Field(10, ge=1, description="passes over the training photos")
+    min_steps: int = Field(0, ge=0, description="more epochs where so few photos would make fewer steps than this")
     batch_size: int = Field(64, ge=2, description="photos a step")
     head_lr: float = Field(1e-3, gt=0, description="rate of the head")
     backbone_lr: float | None = Field(

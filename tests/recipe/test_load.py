@@ -28,6 +28,7 @@ OTHER_VALUES: dict[str, Any] = {
     "std": (0.25, 0.25, 0.25),
     "augment": ("flip",),
     "epochs": 3,
+    "min_steps": 40,
     "batch_size": 7,
     "head_lr": 0.5,
     "backbone_lr": 0.25,
@@ -94,7 +95,11 @@ def test_a_recipe_is_found_by_name_or_path(tmp_path: Path) -> None:
 
 
 def test_experts_may_be_sets_pooled_and_blocks(tmp_path: Path) -> None:
-    text = SCHEMA + GRAPH + '[experts]\nage = [{mask = "worn"}, {mask = ["not_worn", "incorrect"]}, "pooled"]\n"mask,gender,age" = ["pooled"]\n'
+    text = (
+        SCHEMA
+        + GRAPH
+        + '[experts]\nage = [{mask = "worn"}, {mask = ["not_worn", "incorrect"]}, "pooled"]\n"mask,gender,age" = ["pooled"]\n'
+    )
     planned = load_recipe(write(tmp_path, text)).experts
     age = [spec.condition for spec in planned if spec.attributes == ("age",)]
     assert age == [{"mask": ("worn",)}, {"mask": ("incorrect", "not_worn")}, {}]

@@ -39,6 +39,9 @@ class Graph:
     """
 
     def __init__(self, edges: Mapping[str | tuple[str, ...], Sequence[str]]):
+        for key, parents in edges.items():
+            if isinstance(parents, str):
+                raise UsageError(f'graph: parents of {key!r} must be a list, found "{parents}"; write ["{parents}"]')
         written = [Node(_names(key), tuple(parents)) for key, parents in edges.items()]
         owner: dict[str, Node] = {}
         for node in written:

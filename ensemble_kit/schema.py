@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
@@ -115,7 +116,9 @@ class Schema:
         self.attributes = attributes
         self.names = tuple(attribute.name for attribute in attributes)
         shape = tuple(len(attribute.classes) for attribute in attributes)
-        n_dense = int(np.prod([float(n) for n in shape]))
+        n_dense = math.prod(shape)
+        if n_dense >= 2**62:
+            raise UsageError(f"schema: {n_dense:.1e} combinations of classes are too many to number; split it in two")
         if paths is None:
             if n_dense > MAX_JOINT:
                 raise UsageError(f"schema: {n_dense} joint classes, at most {MAX_JOINT}; give paths or split it")
@@ -148,6 +151,9 @@ class Schema:
     def from_rows(cls, names: Sequence[str], rows: Iterable[Sequence[str]]) -> Schema:
         """A taxonomy from the combinations that occur; classes in sorted order."""
         found = sorted({tuple(str(value) for value in row) for row in rows})
+        for row in found:
+            if len(row) != len(names):
+                raise UsageError(f"schema: path {list(row)} must name one class for each of {list(names)}")
         attributes = [Attribute(name, sorted({row[i] for row in found})) for i, name in enumerate(names)]
         return cls(*attributes, paths=found)
 
@@ -172,14 +178,20 @@ class Schema:
         Raises:
             DataError: a class number out of range, or a combination that the taxonomy does not have.
         """
+        for name in self.names:
+            if name not in classes:
+                raise UsageError(f'encode: no classes given for "{name}" (found: {", ".join(classes) or "none"})')
         columns = [np.asarray(classes[name], dtype=np.int64) for name in self.names]
+        if len({column.shape for column in columns}) > 1:
+            shapes = ", ".join(f"{name} {c.shape}" for name, c in zip(self.names, columns, strict=True))
+            raise DataError(f"encode: expected as many class numbers of each attribute, found {shapes}")
         rows = np.stack(columns, axis=-1).reshape(-1, len(self.names))
         for column, attribute in enumerate(self.attributes):
             if rows[:, column].max(initial=-1) >= len(attribute.classes) or rows[:, column].min(initial=0) < -1:
                 raise DataError(
                     f'attribute "{attribute.name}": class numbers must be 0 to {len(attribute.classes) - 1}'
                 )
-        known = (rows >= 0).all(axis=1)
+        known = np.asarray((rows >= 0).all(axis=1))
         keys = self._keys(np.where(known[:, None], rows, self.paths[0]))
         found = np.minimum(np.searchsorted(self._key_of_row, keys), self.n_joint - 1)
         wrong = np.asarray(self._key_of_row[found] != keys)

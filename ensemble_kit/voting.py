@@ -26,15 +26,19 @@ equal weight no count is overturned."""
 
 def vote_soft(probs: FloatArray, weights: FloatArray) -> FloatArray:
     """The weighted mean of the probabilities."""
-    return _weighted_mean(probs, weights, lambda values: values)
+    total, spoken = _add(probs, weights, lambda values: values)
+    return _divide(total, spoken)
 
 
 def vote_hard(probs: FloatArray, weights: FloatArray) -> FloatArray:
     """Each class's share of the votes, where a voter's probabilities count as a thousandth of a vote.
 
-    The highest class is that of the most votes, then of the highest mean probability, then the lowest.
+    The highest class is that of the most votes, then of the highest mean probability, then the lowest. Votes and
+    probabilities are added up apart: classes that tie in both then get the same bits.
     """
-    return _weighted_mean(probs, weights, _ballot)
+    votes, spoken = _add(probs, weights, _ballot)
+    total, _ = _add(probs, weights, lambda values: values)
+    return _divide(votes + TIE_SHARE * total, (1 + TIE_SHARE) * spoken)
 
 
 VOTES: Mapping[str, Vote] = {"hard": vote_hard, "soft": vote_soft}
@@ -80,13 +84,17 @@ def ask_vote(vote: Vote, probs: FloatArray, weights: FloatArray, tolerance: floa
 
 
 def _ballot(values: FloatArray) -> FloatArray:
+    """One vote a row for the highest class, ties to the lowest; none where the voter abstains, NaN stays."""
     votes = np.zeros(values.shape, dtype=np.float64)
-    np.put_along_axis(votes, values.argmax(axis=1)[:, None], 1.0, axis=1)
-    cast = np.where((values != 0).any(axis=1)[:, None], votes, 0.0)
-    return np.asarray((cast + TIE_SHARE * values) / (1 + TIE_SHARE))
+    highest = values.argmax(axis=1)[:, None]
+    np.put_along_axis(votes, highest, np.sign(np.take_along_axis(values, highest, axis=1)), axis=1)
+    return votes
 
 
-def _weighted_mean(probs: FloatArray, weights: FloatArray, ballot: Callable[[FloatArray], FloatArray]) -> FloatArray:
+def _add(
+    probs: FloatArray, weights: FloatArray, ballot: Callable[[FloatArray], FloatArray]
+) -> tuple[FloatArray, FloatArray]:
+    """The weighted sum of the ballots `(n_samples, n_classes)`, and of the weights that spoke `(n_samples, 1)`."""
     total = np.zeros(probs.shape[1:], dtype=np.float64)
     spoken = np.zeros((probs.shape[1], 1), dtype=np.float64)
     for voter, weight in zip(probs, weights, strict=True):
@@ -95,4 +103,8 @@ def _weighted_mean(probs: FloatArray, weights: FloatArray, ballot: Callable[[Flo
         values = voter.astype(np.float64)
         total += weight * ballot(values)
         spoken += weight * (values != 0).any(axis=1)[:, None]
+    return total, spoken
+
+
+def _divide(total: FloatArray, spoken: FloatArray) -> FloatArray:
     return np.asarray(np.divide(total, spoken, out=np.zeros_like(total), where=spoken > 0))

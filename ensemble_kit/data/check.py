@@ -16,7 +16,7 @@ from ensemble_kit.arrays import IntArray
 from ensemble_kit.data.check_text import report_text
 from ensemble_kit.data.decode import PhotoError, decode_photo
 from ensemble_kit.data.fixes import FixReport, apply_fixes, read_fixes
-from ensemble_kit.data.folds import check_folds, make_folds, make_split
+from ensemble_kit.data.folds import check_folds, make_folds, make_split, missing_classes
 from ensemble_kit.data.layouts import find_layout, has_part
 from ensemble_kit.data.samples import read_samples
 from ensemble_kit.data.table import Problem, SampleTable
@@ -238,11 +238,9 @@ def _folds(
     except DataError as error:
         found.append(Problem("folds", str(error)))
         return None, []
-    notices: list[str] = []
-    try:
-        notices = check_folds(folds, numbers, table.schema, table.groups)
-    except DataError as error:
-        found.append(Problem("folds", str(error)))
+    missing = missing_classes(folds, numbers, table.schema, table.groups)
+    found += [Problem("folds", line) for line in missing]
+    notices = [] if missing else check_folds(folds, numbers, table.schema, table.groups)
     classes = {name: _per_fold(column, table.schema[name].classes, folds) for name, column in numbers.items()}
     complete = len(numbers) == len(table.schema.names)
     per_joint = _per_fold(joint, table.schema.joint_names(), folds) if complete else {}

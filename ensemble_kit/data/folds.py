@@ -7,7 +7,7 @@ are about the same photos, each made by a model that never saw the person.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 
 import numpy as np
@@ -99,9 +99,10 @@ def check_folds(folds: IntArray, numbers: Mapping[str, IntArray], schema: Schema
         DataError: a person in two folds, or a class without a photo in a fold's training or validation part.
     """
     _refuse_split_groups(folds, groups)
-    for name, column in numbers.items():
-        for fold in range(int(folds.max(initial=-1)) + 1):
-            _refuse_missing_class(fold, folds == fold, schema[name], np.asarray(column), groups)
+    missing = missing_classes(folds, numbers, schema, groups)
+    if missing:
+        more = f" (and {len(missing) - 1} more like it; ens data check lists them)" if len(missing) > 1 else ""
+        raise DataError(missing[0] + more)
     if set(schema.names) - set(numbers):
         return []
     return _joint_notices(folds, schema.encode(numbers), schema)
@@ -124,15 +125,25 @@ def _fold_name(fold: int) -> str:
     return "training only" if fold == TRAINING_ONLY else str(fold)
 
 
-def _refuse_missing_class(
+def missing_classes(folds: IntArray, numbers: Mapping[str, IntArray], schema: Schema, groups: IdArray) -> list[str]:
+    """One line for each class without a photo in a fold's validation or training part; arguments of `check_folds`."""
+    return [
+        line
+        for name, column in numbers.items()
+        for fold in range(int(folds.max(initial=-1)) + 1)
+        for line in _missing_in_fold(fold, folds == fold, schema[name], np.asarray(column), groups)
+    ]
+
+
+def _missing_in_fold(
     fold: int, is_held_out: BoolArray, attribute: Attribute, numbers: IntArray, groups: IdArray
-) -> None:
+) -> Iterator[str]:
     for part, keep in (("validation", is_held_out), ("training", ~is_held_out)):
         counts = np.bincount(numbers[keep & (numbers >= 0)], minlength=len(attribute.classes))
         for number in np.flatnonzero(counts == 0):
             has_class = numbers == number
             n_photos, n_groups = int(has_class.sum()), len(np.unique(groups[has_class]))
-            raise DataError(
+            yield (
                 f'fold {fold} has no {part} photo of {attribute.name} "{attribute.classes[number]}" '
                 f"({n_photos} photo(s) of {n_groups} group(s) in all); "
                 + (

@@ -69,8 +69,7 @@ class SampleTable:
         data: dict[str, Any] = {key: np.array([str(v) for v in columns[key]], dtype=object) for key in KEYS}
         for attribute in schema.attributes:
             if attribute.name in columns:
-                dtype = object if attribute.borders is None else np.float64
-                data[attribute.name] = np.array(list(columns[attribute.name]), dtype=dtype)
+                data[attribute.name] = _labels(columns[attribute.name], attribute)
                 attribute.numbers(data[attribute.name])
         _refuse_repeated(data["sample_id"])
         return cls(pd.DataFrame(data), Path(root), schema, tuple(problems))
@@ -132,8 +131,6 @@ class SampleTable:
         Raises:
             DataError: an extra column whose length is not the table's.
         """
-        import pandas as pd
-
         columns: dict[str, list[str]] = {key: self.frame[key].tolist() for key in KEYS}
         for name, values in extra.items():
             column = np.asarray(values).tolist()
@@ -142,7 +139,8 @@ class SampleTable:
             columns[name] = [_text(value) for value in column]
         for name in self.frame.columns[len(KEYS) :]:
             columns[name] = [_text(value) for value in self.frame[name].tolist()]
-        write_text(Path(path), pd.DataFrame(columns).to_csv(index=False, lineterminator="\n"))
+        lines = [list(columns), *zip(*columns.values(), strict=True)]
+        write_text(Path(path), "".join(",".join(map(_cell, line)) + "\n" for line in lines))
 
     @classmethod
     def from_csv(cls, path: Path, root: Path, schema: Schema) -> SampleTable:
@@ -180,6 +178,12 @@ class TableBuilder:
         return SampleTable.from_columns(self.values, folder, schema, self.problems)
 
 
+def _labels(values: Sequence[Any], attribute: Attribute) -> Any:
+    if attribute.borders is None:
+        return np.array(list(values), dtype=object)
+    return np.array(list(values), dtype=np.float64) + 0.0  # -0.0 becomes 0.0: equal numbers give equal hashes
+
+
 def _refuse_repeated(ids: Any) -> None:
     seen: dict[str, int] = {}
     for row, name in enumerate(ids):
@@ -199,6 +203,11 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return "" if value != value else str(int(value)) if value == int(value) else repr(value)
     return str(value)
+
+
+def _cell(text: str) -> str:
+    """One CSV cell. Neither pandas nor Python 3.11 quotes a lone carriage return, which readers take for a line end."""
+    return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\r\n') else text
 
 
 def check_inside(path: str, where: str) -> None:

@@ -123,7 +123,7 @@ class StructureReport:
 
     def _head(self) -> str:
         people = "" if self.n_groups is None else f" of {self.n_groups} people"
-        skipped = f" ({self.n_left_out} without a label or a prediction left out)" if self.n_left_out else ""
+        skipped = f" ({self.n_left_out} left out: no label or no prediction)" if self.n_left_out else ""
         return wrap(f"Structures compared on {self.n_samples} photos{people}{skipped}")
 
     def _notes(self) -> str:

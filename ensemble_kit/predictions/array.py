@@ -139,7 +139,7 @@ class Predictions:
         places = [self.names.index(name) for name in names]
         chosen = tuple(self.attributes[place] for place in places)
         parts = [tuple(row[place] for place in places) for row in self.classes]
-        kept = sorted(set(parts), key=lambda row: [a.index(c) for a, c in zip(chosen, row, strict=True)])
+        kept = sorted(dict.fromkeys(parts), key=lambda row: [a.index(c) for a, c in zip(chosen, row, strict=True)])
         to = np.array([kept.index(row) for row in parts], dtype=np.int64)
         layers = [_add_columns(layer, to, len(kept)) for layer in self.layers]
         return self._with(attributes=chosen, layers=layers, classes=kept)

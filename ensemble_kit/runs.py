@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from ensemble_kit.data.samples import SampleTable
 
 FORMAT = "ensemble_kit.run"
+PLACES = ("data", "layout", "photo_root")
+"""What may change in a run: the data set may have been moved."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class Run:
         table: SampleTable,
         folds: IntArray,
         *,
+        data: Path,
+        layout: str,
         schema: Schema,
         graph: Graph,
         division: Mapping[str, Any],
@@ -84,6 +88,7 @@ class Run:
 
         Args:
             table: the training samples, fixes applied.
+            data, layout: where and how they were read, for the evaluation samples later.
             folds: `(n_samples,)`, -1 = training only.
             division: how the folds were made (n_folds, fold_seed, val_ratio), for comparison.
         """
@@ -94,19 +99,23 @@ class Run:
             "graph": graph.to_json(),
             **division,
             "samples_sha256": table.sha256(),
-            "data_root": str(table.root.resolve()),
+            "data": str(data.resolve()),
+            "layout": layout,
+            "photo_root": str(table.root.resolve()),
         }
         if (Path(folder) / "run.json").exists():
             run = cls.open(folder)
             run._must_agree(info)
-            return run
+            if any(run.info.get(key) != info[key] for key in PLACES):
+                write_json(Path(folder) / "run.json", info)
+            return cls(Path(folder), info)
         table.to_csv(Path(folder) / "samples.csv", fold=folds)
         write_json(Path(folder) / "run.json", info)
         return cls(Path(folder), info)
 
     def _must_agree(self, wanted: Mapping[str, Any]) -> None:
         """The data may have moved; everything that decides which photo is in which fold may not have."""
-        keys = [key for key in wanted if key not in ("data_root", "version")]
+        keys = [key for key in wanted if key not in PLACES]
         differing = [key for key in keys if self.info.get(key) != wanted[key]]
         if differing:
             shown = ", ".join(f"{k} ({_short(self.info.get(k))} there, {_short(wanted[k])} now)" for k in differing)
@@ -125,15 +134,16 @@ class Run:
         return int(self.info["n_folds"])
 
     @property
-    def data_root(self) -> Path:
-        return Path(self.info["data_root"])
+    def data(self) -> Path:
+        """The data set as it was named."""
+        return Path(self.info["data"])
 
     @cached_property
     def table(self) -> SampleTable:
         """The training samples; `folds` has the same rows."""
         from ensemble_kit.data.samples import SampleTable
 
-        return SampleTable.from_csv(self.folder / "samples.csv", self.data_root, self.schema)
+        return SampleTable.from_csv(self.folder / "samples.csv", Path(self.info["photo_root"]), self.schema)
 
     @cached_property
     def folds(self) -> IntArray:

@@ -55,7 +55,7 @@ def _predict(
 
     if part not in ("eval", "train"):
         raise UsageError(f'--part "{part}"{nearest(part, ("eval", "train"))}')
-    table = read_samples(data or run.data_root, run.schema, part=part)  # type: ignore[arg-type]
+    table = read_samples(data or run.data, run.schema, part=part, layout=run.info["layout"])  # type: ignore[arg-type]
     return predict_run(run, table, name, watcher, device=device or "auto", batch_size=batch_size, precision=precision)
 
 
@@ -107,7 +107,7 @@ def combine(
             chosen.combine,
             out or (first.folder if first else named[0]) / "results",
             structure=structure,
-            template=template or (template_of(data or first.data_root) if first else None),
+            template=template or (template_of(data or first.data) if first else None),
             announce=watcher.say,
         )
     print(dumps(report.to_json(), indent=2) if json else report.text())

@@ -66,7 +66,8 @@ def _common_strata(joint: IntArray, n_folds: int) -> IntArray:
 def make_split(joint: IntArray, groups: IdArray, *, val_ratio: float, seed: int) -> IntArray:
     """One held-out share: 0 = validation, -1 = training only, `(n_samples,)`.
 
-    The ratio is met by whole folds: 0.1 is one of ten, 0.3 three of ten, 0.15 three of twenty (at most twenty).
+    The ratio is met by whole folds: 0.1 is one of ten, 0.3 three of ten, 0.15 three of twenty (at most twenty). Of the
+    folds those next to each other that hold the most joint classes are taken, so that a rare class is scored as well.
 
     Raises:
         UsageError: a ratio that is not between 0.05 and 0.95.
@@ -79,8 +80,11 @@ def make_split(joint: IntArray, groups: IdArray, *, val_ratio: float, seed: int)
         raise DataError(f"a validation share needs 2 people or more, found {n_groups}")
     share = Fraction(val_ratio).limit_denominator(min(20, n_groups))
     held_out = min(max(share.numerator, 1), share.denominator - 1) if share.denominator > 1 else 1
-    folds = make_folds(joint, groups, n_folds=max(share.denominator, 2), seed=seed)
-    return np.where(folds < held_out, 0, TRAINING_ONLY).astype(np.int64)
+    n_folds = max(share.denominator, 2)
+    folds = make_folds(joint, groups, n_folds=n_folds, seed=seed)
+    choices = [(folds - first) % n_folds < held_out for first in range(n_folds)]
+    richest = max(choices, key=lambda keep: len(np.unique(joint[keep])))
+    return np.where(richest, 0, TRAINING_ONLY).astype(np.int64)
 
 
 def check_folds(folds: IntArray, numbers: Mapping[str, IntArray], schema: Schema, groups: IdArray) -> list[str]:

@@ -146,7 +146,7 @@ def evaluate_run(
 ) -> StructureReport:
     """Every structure that the run's experts allow, on the evaluation photos when their answers are known, else
     out of fold."""
-    answers = answers or answers_of(data or run.data_root)
+    answers = answers or answers_of(data or run.data)
     folder = run.predictions_folder(name)
     if answers is None or not (folder / "predictions.json").is_file():
         return out_of_fold_report(run)

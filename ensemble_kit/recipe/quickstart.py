@@ -69,7 +69,7 @@ def _draw(photos: Path, watcher: Watcher, wanted: Mapping[str, Any]) -> None:
 def draw_run(run: Run, recipe_name: str, out: Path, *, seed: int) -> Path:
     """The picture of a run on photos whose answers are known: an honest sample of them, with the structures' scores."""
     recipe = load_recipe(recipe_name)
-    table = read_part(recipe, run.data_root, "eval")
+    table = read_part(recipe, run.data, "eval")
     (joint,) = load_predictions(run.folder / "results" / "joint")
     predicted, truth = joint.labels(), table.joint()
     parent = next(node.parents[0] for node in run.graph.nodes if node.parents)

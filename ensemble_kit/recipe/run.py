@@ -89,7 +89,16 @@ def open_run(recipe: Recipe, data: Path, folder: Path, watcher: Watcher) -> Run:
         "fold_seed": recipe.data.seed,
         "val_ratio": recipe.data.val_ratio,
     }
-    return Run.create(folder, table, folds, schema=recipe.schema, graph=recipe.graph, division=division)
+    return Run.create(
+        folder,
+        table,
+        folds,
+        data=data,
+        layout=recipe.data.layout,
+        schema=recipe.schema,
+        graph=recipe.graph,
+        division=division,
+    )
 
 
 def job_of(run: Run, spec: ExpertSpec, settings: TrainSettings, fold: int) -> ExpertJob:

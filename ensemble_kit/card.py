@@ -117,7 +117,8 @@ class Card:
             found = _found(value, "version")
             raise DataError(f"{source}: expected card version {VERSION}, found {found}; update ensemble_kit to read it")
         missing = [key for key in KEYS if key not in value]
-        missing += [f"train.{key}" for key in TRAIN_KEYS if key not in dict(value.get("train") or {})]
+        train = value.get("train")
+        missing += [f"train.{key}" for key in TRAIN_KEYS if not isinstance(train, Mapping) or key not in train]
         if missing:
             raise DataError(f"{source}: the card lacks {', '.join(missing)}; train the checkpoint again")
         try:

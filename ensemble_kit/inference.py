@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from ensemble_kit.models.checkpoint import load_expert
 from ensemble_kit.models.compute import Compute, choose_compute, predict_probs
 from ensemble_kit.models.heads import Network
 from ensemble_kit.predictions import Predictions, read_prediction_json, save_predictions
+from ensemble_kit.schema import Schema
 
 WINDOW = 512
 """Photos held in memory at a time."""
@@ -105,25 +106,37 @@ def _voters(checkpoints: Sequence[Path], table: SampleTable) -> list[_Voter]:
     for path in map(Path, checkpoints):
         card = read_card(path)
         if card.schema != table.schema:
-            expected, actual = table.schema, card.schema
-            raise DataError(
-                f"{path}: expected a checkpoint of {expected}, found {actual}; predict with the same schema"
-            )
+            expected, actual = _describe(table.schema, card.schema), _describe(card.schema, table.schema)
+            raise DataError(f"{path}: expected a checkpoint of {expected}, found {actual}; predict with that schema")
         sha256 = sha256_file(path)
-        found += [_Voter(path, card, head, f"fold{card.train['fold']}", sha256) for head in card.heads]
+        found += [_Voter(path, card, head, "", sha256) for head in card.heads]
     return _with_distinct_names(found)
 
 
+def _describe(schema: Schema, other: Schema) -> str:
+    """The schema in short, or in as much detail as it takes to tell it from the other one."""
+    if repr(schema) != repr(other):
+        return repr(schema)
+    parts = []
+    for attribute in schema.attributes:
+        borders = "" if attribute.borders is None else f"; borders {', '.join(f'{b:g}' for b in attribute.borders)}"
+        parts.append(f"{attribute.name}[{', '.join(attribute.classes)}{borders}]")
+    return f"Schema({', '.join(parts)}; {schema.n_joint} joint)"
+
+
 def _with_distinct_names(voters: Sequence[_Voter]) -> list[_Voter]:
+    """Named by fold; by seed and epoch too where one expert has several of a fold."""
     named: dict[tuple[str, str], _Voter] = {}
     for voter in voters:
-        name = voter.name
-        if (voter.expert, name) in named:
-            name = f"{voter.name}-seed{voter.card.train['seed']}"
-        if (voter.expert, name) in named:
-            other = named[voter.expert, name].path
-            raise DataError(f"{voter.path}: the same expert, fold and seed as {other}; pass one of them")
-        named[voter.expert, name] = _Voter(voter.path, voter.card, voter.head, name, voter.sha256)
+        train = voter.card.train
+        parts = (f"fold{train['fold']}", f"seed{train['seed']}", f"epoch{train['epoch']}")
+        names = ["-".join(parts[:n]) for n in (1, 2, 3)]
+        twin = next((v for (e, _), v in named.items() if e == voter.expert and v.sha256 == voter.sha256), None)
+        free = [name for name in names if (voter.expert, name) not in named]
+        if twin is not None or not free:
+            other = named[voter.expert, names[-1]] if twin is None else twin
+            raise DataError(f"{voter.path}: the same voter of {voter.expert} as {other.path}; pass one of them")
+        named[voter.expert, free[0]] = replace(voter, name=free[0])
     return list(named.values())
 
 
@@ -140,7 +153,8 @@ def _is_current(out: Path, table: SampleTable, voters: Sequence[_Voter]) -> bool
 
 def _layer(path: Path, n_samples: int, voter: _Voter) -> FloatArray:
     shape = (n_samples, len(voter.head.classes))
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    layer: FloatArray = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    return layer
 
 
 def _fill(
@@ -182,7 +196,8 @@ def _head_probs(probs: FloatArray, head: Head) -> FloatArray:
     if head.outputs == (0, probs.shape[1]):
         return probs
     part = probs[:, slice(*head.outputs)].astype(np.float64)
-    return (part / part.sum(axis=1, keepdims=True)).astype(np.float32)
+    shares: FloatArray = (part / part.sum(axis=1, keepdims=True)).astype(np.float32)
+    return shares
 
 
 Geometry = tuple[tuple[int, int], tuple[float, float], str]

@@ -32,7 +32,7 @@ class TrainingPhotos(Dataset[tuple[ByteArray, int]]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, key: Key) -> tuple[ByteArray, int]:  # type: ignore[override]
+    def __getitem__(self, key: Key) -> tuple[ByteArray, int]:
         epoch, draw, position = key
         photo = np.asarray(self.photos[int(self.rows[position])])
         return self.augment(photo, epoch, draw), int(self.targets[position])
@@ -62,7 +62,7 @@ class EpochLoader:
         if workers > 0:
             loader = DataLoader(
                 data,
-                batch_sampler=_Keys(batches, epochs),  # type: ignore[arg-type]
+                batch_sampler=_Keys(batches, epochs),
                 num_workers=workers,
                 collate_fn=collate,
                 worker_init_fn=_start_worker,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ensemble_kit.arrays import ByteArray, FloatArray
+from ensemble_kit.arrays import ByteArray, FloatArray, IntArray
 from ensemble_kit.data.decode import Preprocess
 from ensemble_kit.errors import UsageError, nearest
 
@@ -34,7 +34,7 @@ class Compute:
 
     def place(self, network: nn.Module) -> nn.Module:
         form = torch.channels_last if self.channels_last else torch.contiguous_format
-        return network.to(self.device).to(memory_format=form)  # type: ignore[call-overload, no-any-return]
+        return network.to(self.device).to(memory_format=form)
 
     def inputs(self, photos: Tensor, preprocess: Preprocess) -> Tensor:
         """Photos `(n, height, width, 3)` uint8 -> normalised `(n, 3, height, width)` float32 on the device.
@@ -70,7 +70,7 @@ def choose_compute(device: str, precision: str = "auto", channels_last: bool | N
 def _bf16_pays(device: torch.device) -> bool:
     """On a CPU only with the instructions for it (1.7x measured with AVX512_BF16); emulated, bf16 is slower."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     tests = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(bool(getattr(torch.cpu, name, bool)()) for name in tests)
 
@@ -90,21 +90,25 @@ def num_threads(threads: int | None) -> Iterator[None]:
 
 @torch.inference_mode()
 def predict_probs(
-    network: nn.Module, photos: ByteArray, preprocess: Preprocess, compute: Compute, batch_size: int
+    network: nn.Module,
+    photos: ByteArray,
+    preprocess: Preprocess,
+    compute: Compute,
+    batch_size: int,
+    rows: IntArray | None = None,
 ) -> FloatArray:
-    """Softmax over all outputs, `(n_samples, n_outputs)` float32, computed in float32.
+    """Softmax over all outputs, `(n_samples, n_outputs)` float32, computed in float32. Leaves the network in eval mode.
 
     Args:
-        photos: `(n_samples, height, width, 3)` uint8, prepared; may be a memmap.
+        photos: `(n_photos, height, width, 3)` uint8, prepared; may be a memmap.
+        rows: `(n_samples,)` which photos, at least one; all when left out.
     """
-    was_training = network.training
     network.eval()
-    rows = []
-    for start in range(0, len(photos), batch_size):
-        batch = torch.from_numpy(np.array(photos[start : start + batch_size]))
+    chosen = np.arange(len(photos)) if rows is None else rows
+    parts = []
+    for start in range(0, len(chosen), batch_size):
+        batch = torch.from_numpy(np.asarray(photos[chosen[start : start + batch_size]]))
         with compute.autocast():
             logits = network(compute.inputs(batch, preprocess))
-        rows.append(logits.float().softmax(dim=1).cpu().numpy())
-    network.train(was_training)
-    n_outputs = rows[0].shape[1] if rows else 0
-    return np.concatenate(rows) if rows else np.zeros((0, n_outputs), dtype=np.float32)
+        parts.append(logits.float().softmax(dim=1).cpu().numpy())
+    return np.concatenate(parts)

@@ -74,6 +74,9 @@ class ExpertJob:
     leave_out: tuple[tuple[float, float], ...]
 
     def __post_init__(self) -> None:
+        if not self.attributes:
+            raise UsageError("expert: expected at least one attribute to predict, found none")
+        self.schema.block(self.attributes)
         object.__setattr__(self, "condition", check_condition(self.condition, self.schema))
         parse_keep(self.keep)
         if self.epochs < 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 from ensemble_kit.card import Card, read_card
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.files import read_json, replacing, sha256_file, sha256_json, write_json, write_text
+from ensemble_kit.training.job import FoldResult
 
 FORMAT = "ensemble_kit.training_state"
 STATE, PREVIOUS, BEST, OOF = "state.pt", "state.prev.pt", "best.safetensors", "oof.npy"
@@ -111,6 +112,11 @@ class FoldFolder:
         except DataError:
             return None
 
+    def result(self, *, skipped: bool = False, resumed: bool = False, notices: Sequence[str] = ()) -> FoldResult:
+        """What a finished fold holds."""
+        card = read_card(self.best)
+        return FoldResult(self.path, card.train["epoch"], card.metrics, skipped, resumed, tuple(notices))
+
     def write_history(self, history: list[dict[str, Any]]) -> None:
         write_text(self.path / METRICS, "".join(json.dumps(line, allow_nan=False) + "\n" for line in history))
 
@@ -124,6 +130,8 @@ class FoldFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         handle = _lock(self.path / LOCK)
         try:
+            for leftover in self.path.glob(".*.tmp"):  # of a process that was killed while it wrote
+                leftover.unlink(missing_ok=True)
             yield
         finally:
             (self.path / LOCK).unlink(missing_ok=True)

@@ -1,0 +1,272 @@
+"""One fold while it trains: epochs, scores, the files after each, and the out-of-fold predictions at the end."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ensemble_kit.arrays import FloatArray, IntArray
+from ensemble_kit.card import Card
+from ensemble_kit.data.samples import SampleTable
+from ensemble_kit.errors import DataError, DivergedError
+from ensemble_kit.files import write_array
+from ensemble_kit.loading.cache import PhotoCache
+from ensemble_kit.loading.dataset import EpochLoader, TrainingPhotos
+from ensemble_kit.loading.samplers import epoch_batches
+from ensemble_kit.loading.transforms import Augment
+from ensemble_kit.metrics import accuracy, macro_f1
+from ensemble_kit.models.backbones import backbone_name
+from ensemble_kit.models.checkpoint import load_expert, save_checkpoint
+from ensemble_kit.models.compute import Compute, predict_probs
+from ensemble_kit.models.heads import block_head, build_network, mix_seed
+from ensemble_kit.training.folder import FoldFolder
+from ensemble_kit.training.job import EpochLine, ExpertJob, parse_keep
+from ensemble_kit.training.optim import make_optimizer, rate_factor, set_rates
+from ensemble_kit.training.rows import FoldRows, groups_sha256
+
+CHECK_EVERY = 16
+"""Steps between two looks at the loss: each look makes an accelerator wait."""
+
+SCORE_BATCH = 64
+
+
+@dataclass
+class _Best:
+    epoch: int
+    macro_f1: float
+    tensors_sha256: str
+
+
+class Session:
+    """The state of one fold while it trains; everything random is derived from (seed, fold, epoch).
+
+    Args:
+        rows: see `choose_rows`.
+        files: where the fold's files are.
+    """
+
+    def __init__(
+        self,
+        job: ExpertJob,
+        table: SampleTable,
+        photos: PhotoCache,
+        files: FoldFolder,
+        rows: FoldRows,
+        compute: Compute,
+    ):
+        self.job, self.table, self.photos, self.files, self.rows = job, table, photos, files, rows
+        self.compute = compute
+        self.where = f"{compute.describe()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+        self.preprocess = job.preprocess
+        self.head = block_head(job.schema, job.attributes)
+        self.network = build_network(job.backbone, job.weights, len(self.head.classes), (job.seed, job.fold))
+        compute.place(self.network)
+        self.optimizer = make_optimizer(self.network, job)
+        self.n_batches = len(self.batches(1))
+        self.next_epoch = 1
+        self.best: _Best | None = None
+        self.history: list[dict[str, Any]] = []
+        self.notices = list(rows.notices)
+
+    def batches(self, epoch: int) -> list[IntArray]:
+        seed = mix_seed(self.job.seed, self.job.fold)
+        return epoch_batches(self.job.sampler, self.rows.train_targets, self.job.batch_size, seed, epoch)
+
+    def resume(self) -> bool:
+        """Takes up the folder's state, if it has one."""
+        state = self.files.load_state()
+        if state is None:
+            self.files.clear()  # what a call left behind that was killed before its first state
+            return False
+        self.network.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.next_epoch = state["next_epoch"]
+        self.best = _Best(**state["best"]) if state["best"] else None
+        self.history = state["history"]
+        begun = state.get("where")
+        if begun != self.where:
+            self.notices.append(
+                f"{self.job.name}, fold {self.job.fold}: begun on {begun}, going on with {self.where}; "
+                "the last bits may differ from an unbroken training"
+            )
+        if self.best is not None and not self._best_is_there(self.best):
+            raise DataError(
+                f"{self.files.best}: missing or changed since epoch {self.best.epoch}; train with --restart"
+            )
+        return True
+
+    def _best_is_there(self, best: _Best) -> bool:
+        """A later epoch's file is fine: it was written just before a kill, and that epoch is done again."""
+        card = self.files.best_card()
+        if card is None or card.train["epoch"] < best.epoch:
+            return False
+        return card.train["epoch"] > best.epoch or card.tensors_sha256 == best.tensors_sha256
+
+    def run(self, on_epoch: Callable[[EpochLine], None] | None, on_step: Callable[[int, int], None] | None) -> None:
+        """Trains the epochs that are left."""
+        job = self.job
+        augment = Augment(job.augment, job.size, mix_seed(job.seed, job.fold))
+        data = TrainingPhotos(self.photos.photos, self.rows.train, self.rows.train_targets, augment)
+        epochs = range(self.next_epoch, job.epochs + 1)
+        loader = EpochLoader(data, self.batches, epochs, job.workers)
+        try:
+            for epoch in epochs:
+                started = time.perf_counter()
+                train_loss = self.train_epoch(loader, epoch, on_step)
+                line = self.close_epoch(epoch, train_loss, started, time.perf_counter() - started)
+                if on_epoch is not None:
+                    on_epoch(line)
+        finally:
+            loader.close()
+
+    def train_epoch(self, loader: EpochLoader, epoch: int, on_step: Callable[[int, int], None] | None) -> float:
+        """One pass over the training photos; returns the mean loss."""
+        job = self.job
+        torch.manual_seed(mix_seed(job.seed, job.fold, epoch))  # dropout, if the backbone has any
+        self.network.train()
+        n_steps, before = self.n_batches * job.epochs, self.n_batches * (epoch - 1)
+        loss_sum = torch.zeros((), device=self.compute.device)
+        n_photos = 0
+        for step, (photos, targets) in enumerate(loader.epoch(epoch)):
+            set_rates(self.optimizer, rate_factor(before + step, n_steps, job.warmup_epochs * self.n_batches))
+            loss_sum += self.train_step(photos, targets) * len(targets)
+            n_photos += len(targets)
+            if step % CHECK_EVERY == 0:
+                self.refuse_infinite(float(loss_sum), epoch)
+            if on_step is not None:
+                on_step(before + step + 1, n_steps)
+        self.refuse_infinite(float(loss_sum), epoch)
+        return float(loss_sum) / n_photos
+
+    def train_step(self, photos: Tensor, targets: Tensor) -> Tensor:
+        """One batch, photos `(n, height, width, 3)` uint8; returns its loss without waiting for it."""
+        with self.compute.autocast():
+            logits = self.network(self.compute.inputs(photos, self.preprocess))
+        targets = targets.to(self.compute.device)
+        loss = F.cross_entropy(logits.float(), targets, label_smoothing=self.job.label_smoothing)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        self.optimizer.step()
+        return loss.detach()
+
+    def refuse_infinite(self, value: float, epoch: int) -> None:
+        if not np.isfinite(value):
+            job = self.job
+            raise DivergedError(
+                f"{job.name}, fold {job.fold}, epoch {epoch}: the loss is no longer a finite number; "
+                f"try lower rates (head_lr {job.head_lr / 10:g}, backbone_lr {job.backbone_lr / 10:g}), "
+                "a longer warm-up, or precision fp32"
+            )
+
+    def probs(self, network: nn.Module, rows: IntArray) -> FloatArray:
+        return predict_probs(network, self.photos.photos, self.preprocess, self.compute, SCORE_BATCH, rows)
+
+    def score(self, epoch: int) -> dict[str, float]:
+        probs = self.probs(self.network, self.rows.score)
+        self.refuse_infinite(float(probs.sum()), epoch)
+        return scores(probs, self.rows.score_targets)
+
+    def close_epoch(self, epoch: int, train_loss: float, started: float, trained: float) -> EpochLine:
+        """Scores the epoch and writes the checkpoints (where the epoch is kept), then the state, then the history."""
+        metrics = self.score(epoch)
+        is_best = self.best is None or metrics["macro_f1"] > self.best.macro_f1
+        self.keep(epoch, metrics, is_best)
+        line = EpochLine(
+            expert=self.job.name,
+            fold=self.job.fold,
+            epoch=epoch,
+            epochs=self.job.epochs,
+            train_loss=train_loss,
+            seconds=time.perf_counter() - started,
+            photos_per_second=len(self.rows.train) / trained,
+            best=is_best and self.job.keep == "best",
+            **metrics,
+        )
+        self.history.append(line.to_json())
+        self.next_epoch = epoch + 1
+        self.files.save_state(self.state())
+        self.files.write_history(self.history)
+        return line
+
+    def keep(self, epoch: int, metrics: dict[str, float], is_best: bool) -> None:
+        """Writes the checkpoints that `job.keep` asks for after this epoch."""
+        kind, every = parse_keep(self.job.keep)
+        if kind == "every" and epoch % every == 0:
+            extra = self.files.path / f"epoch{epoch:03d}.safetensors"
+            save_checkpoint(extra, self.network, self.card(epoch, metrics))
+        if is_best if kind == "best" else epoch == self.job.epochs:
+            card = save_checkpoint(self.files.best, self.network, self.card(epoch, metrics))
+            self.best = _Best(epoch, metrics["macro_f1"], card.tensors_sha256)
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "next_epoch": self.next_epoch,
+            "model": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": None,  # the rate is a function of the step
+            "scaler": None,  # bf16 needs none
+            "ema": None,
+            "rng": None,  # drawn anew from (seed, fold, epoch)
+            "best": None if self.best is None else vars(self.best),
+            "history": self.history,
+            "where": self.where,
+        }
+
+    def card(self, epoch: int, metrics: dict[str, float]) -> Card:
+        job = self.job
+        train = {
+            "settings": job.settings_json(),
+            "borders": None if job.borders is None else list(job.borders),
+            "left_out": [list(pair) for pair in job.leave_out],
+            "seed": job.seed,
+            "fold": job.fold,
+            "n_folds": job.n_folds,
+            "epoch": epoch,
+            "kept": job.keep,
+            "where": self.where,
+            "samples_sha256": self.files.identity["samples_sha256"],
+            "train_groups_sha256": groups_sha256(self.table, self.rows.train),
+            "held_out_groups_sha256": groups_sha256(self.table, self.rows.held_out),
+        }
+        return Card(
+            schema=job.schema,
+            condition=job.condition,
+            heads=(self.head,),
+            backbone={"name": backbone_name(job.backbone), "init": self.files.identity["init"]},
+            preprocess=job.preprocess.to_json(),
+            train=train,
+            metrics=metrics,
+            versions={"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        )
+
+    def finish(self) -> None:
+        """Predicts every held-out photo with the kept weights, then writes DONE."""
+        builder = self.job.backbone
+        own = None if isinstance(builder, str) else {backbone_name(builder): builder}
+        network, _ = load_expert(self.files.best, backbones=own)
+        self.compute.place(network)
+        probs = self.probs(network, self.rows.held_out)
+        probs[~self.photos.readable[self.rows.held_out]] = np.nan
+        write_array(self.files.oof, probs)
+        self.files.write_history(self.history)
+        self.files.finish(self.job.fold)
+
+
+def scores(probs: FloatArray, truth: IntArray) -> dict[str, float]:
+    """Mean cross entropy, accuracy and macro F1 of probabilities `(n_samples, n_classes)`."""
+    n_classes = probs.shape[1]
+    likelihood = probs[np.arange(len(truth)), truth].astype(np.float64)
+    labels = probs.argmax(axis=1)
+    return {
+        "val_loss": float(-np.log(np.maximum(likelihood, np.finfo(np.float32).tiny)).mean()),
+        "accuracy": accuracy(truth, labels, n_classes),
+        "macro_f1": macro_f1(truth, labels, n_classes),
+    }

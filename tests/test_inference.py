@@ -1,0 +1,245 @@
+"""Predicting: checkpoints on photos, saved as a prediction set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_training import BACKBONES, SCHEMA, draw_table, folds_of, make_job, make_photos
+
+from ensemble_kit import inference
+from ensemble_kit.arrays import ByteArray
+from ensemble_kit.card import read_card
+from ensemble_kit.data.decode import decode_photo
+from ensemble_kit.data.samples import SampleTable
+from ensemble_kit.errors import DataError, UsageError
+from ensemble_kit.loading import cache as cache_module
+from ensemble_kit.loading.cache import PhotoCache
+from ensemble_kit.models.checkpoint import load_expert, save_checkpoint
+from ensemble_kit.predictions import Predictions, load_predictions
+from ensemble_kit.schema import Attribute, Schema
+from ensemble_kit.training import train_fold
+
+WORN = {"mask": ("worn",)}
+
+
+class World:
+    """Two folds of a mask and of an age expert, trained on drawn photos, and other photos to predict."""
+
+    def __init__(self, root: Path) -> None:
+        self.table = draw_table(root / "photos")
+        self.photos = make_photos(self.table, root / "cache")
+        self.eval = draw_table(root / "eval", people=5, seed=9)
+        self.root = root
+        self.mask = [self.train(root, fold, attributes=("mask",)) for fold in (0, 1)]
+        self.age = [
+            self.train(root, fold, attributes=("age",), condition=WORN, mean=(0.3, 0.3, 0.3)) for fold in (0, 1)
+        ]
+
+    def train(self, root: Path, fold: int, **changed: Any) -> Path:
+        job = make_job(fold=fold, epochs=2, **changed)
+        folder = root / job.name.replace(" ", "-") / str(job.seed) / f"fold{fold}"
+        photos = make_photos(self.table, root / "cache", job)
+        return train_fold(job, table=self.table, folds=folds_of(self.table), photos=photos, folder=folder).checkpoint
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("world"))
+
+
+def predict(table: SampleTable, checkpoints: Sequence[Path], out: Path, **options: Any) -> list[Predictions]:
+    settings = {"device": "cpu", "precision": "fp32", "backbones": BACKBONES} | options
+    folder = inference.predict_table(table, checkpoints, out, **settings)
+    return load_predictions(folder)
+
+
+def test_checkpoints_become_experts_with_a_voter_a_fold(world: World, tmp_path: Path) -> None:
+    experts = predict(world.eval, [*world.mask, *world.age], tmp_path / "set")
+    assert [(e.names, dict(e.condition), e.voters) for e in experts] == [
+        (("mask",), {}, ("fold0", "fold1")),
+        (("age",), WORN, ("fold0", "fold1")),
+    ]
+    for expert in experts:
+        assert expert.ids.tolist() == world.eval.ids.tolist()
+        assert expert.probs.dtype == np.float32
+        np.testing.assert_allclose(expert.probs.sum(axis=2), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_prediction_prepares_photos_as_training_did(world: World, tmp_path: Path, cached: bool) -> None:
+    """Predicting the held-out photos gives the out-of-fold rows that training saved."""
+    folder = tmp_path / "cache"
+    if cached:
+        make_photos(world.table, folder)
+    experts = predict(world.table, [*world.mask, *world.age], tmp_path / "set", cache=folder)
+    for expert, paths in zip(experts, (world.mask, world.age), strict=True):
+        for fold, path in enumerate(paths):
+            held_out = folds_of(world.table) == fold
+            np.testing.assert_allclose(np.load(path.parent / "oof.npy"), expert.probs[fold][held_out], atol=2e-6)
+
+
+def noting(opened: list[Path]) -> Callable[[Path], ByteArray]:
+    """A decoder that keeps a list of what it opened."""
+
+    def decode(path: Path) -> ByteArray:
+        opened.append(path)
+        return decode_photo(path)
+
+    return decode
+
+
+def test_each_photo_is_decoded_once_and_a_cache_spares_it(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+    monkeypatch.setattr(cache_module, "decode_photo", noting(opened))
+    predict(world.eval, [*world.mask, *world.age], tmp_path / "a")
+    assert sorted(opened) == sorted(world.eval.paths)
+    PhotoCache.build(world.eval, make_job().preprocess, tmp_path / "cache")
+    opened.clear()
+    predict(world.eval, [*world.mask, *world.age], tmp_path / "b", cache=tmp_path / "cache")
+    assert opened == []
+
+
+@pytest.mark.parametrize("window", [4, 7])
+def test_windows_and_batches_do_not_change_the_numbers(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: int
+) -> None:
+    whole = predict(world.eval, world.mask, tmp_path / "a")
+    monkeypatch.setattr(inference, "WINDOW", window)
+    parts = predict(world.eval, world.mask, tmp_path / "b", batch_size=3)
+    np.testing.assert_allclose(whole[0].probs, parts[0].probs, atol=1e-6)
+
+
+def test_an_unreadable_photo_is_a_nan_row_and_a_line_of_errors(world: World, tmp_path: Path) -> None:
+    table = draw_table(tmp_path / "photos", people=3, broken=["p001_worn.png"])
+    for name, options in (("plain", {}), ("cached", {"cache": tmp_path / "cache"})):
+        if options:
+            make_photos(table, tmp_path / "cache")
+        (expert,) = predict(table, world.mask, tmp_path / name, **options)
+        row = table.ids.tolist().index("p001/worn")
+        assert np.flatnonzero(np.isnan(expert.probs).any(axis=(0, 2))).tolist() == [row]
+        header, line = (tmp_path / name / "errors.csv").read_text().splitlines()
+        assert header == "sample_id,path,problem"
+        assert line.startswith('p001/worn,p001_worn.png,"expected a photo')
+
+
+def test_a_finished_set_is_left_alone_and_an_outdated_one_is_made_again(world: World, tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    predict(world.eval, world.mask, out)
+    before = (out / "predictions.json").stat().st_mtime_ns
+    predict(world.eval, world.mask, out)
+    assert (out / "predictions.json").stat().st_mtime_ns == before
+    assert len(predict(world.eval, [*world.mask, *world.age], out)) == 2
+    (expert,) = predict(world.eval.select([1, 0]), world.mask, out)
+    assert expert.ids.tolist() == world.eval.ids[[1, 0]].tolist()
+
+
+def test_nothing_but_the_set_is_left_behind(world: World, tmp_path: Path) -> None:
+    predict(world.eval, world.mask, tmp_path / "set")
+    assert sorted(p.name for p in (tmp_path / "set").iterdir()) == ["errors.csv", "ids.npy", "mask", "predictions.json"]
+
+
+def test_two_seeds_of_a_fold_are_two_voters_and_one_checkpoint_twice_is_refused(world: World, tmp_path: Path) -> None:
+    other = world.train(world.root, 0, attributes=("mask",), seed=7)
+    (expert,) = predict(world.eval, [world.mask[0], other], tmp_path / "set")
+    assert expert.voters == ("fold0", "fold0-seed7")
+    with pytest.raises(DataError, match=r"the same voter of mask as .*; pass one of them"):
+        predict(world.eval, [world.mask[0], world.mask[0]], tmp_path / "twice")
+
+
+def test_epochs_of_one_training_are_voters_too(world: World, tmp_path: Path) -> None:
+    network, card = load_expert(world.mask[0], backbones=BACKBONES)
+    for epoch in (8, 9):
+        network.head.bias.data += 0.1
+        train = {**card.train, "epoch": epoch}
+        save_checkpoint(tmp_path / f"{epoch}.safetensors", network, replace(card, train=train))
+    paths = [world.mask[0], tmp_path / "8.safetensors", tmp_path / "9.safetensors"]
+    (expert,) = predict(world.eval, paths, tmp_path / "set")
+    assert expert.voters == ("fold0", "fold0-seed0", "fold0-seed0-epoch9")
+
+
+def test_a_checkpoint_of_another_schema_is_refused(world: World, tmp_path: Path) -> None:
+    schema = Schema(Attribute("mask", ["on", "off"]), Attribute("gender", ["male", "female"]))
+    table = SampleTable.from_columns(
+        {n: world.eval.frame[n].tolist() for n in ("sample_id", "path", "group_id")}, world.eval.root, schema
+    )
+    with pytest.raises(DataError) as caught:
+        predict(table, world.mask, tmp_path / "set")
+    assert str(caught.value) == (
+        f"{world.mask[0]}: expected a checkpoint of Schema(mask[2], gender[2]; 4 joint), found "
+        "Schema(mask[3], gender[2], age[3]; 18 joint); predict with that schema"
+    )
+    assert not (tmp_path / "set").exists()
+
+
+def test_schemas_that_differ_in_a_border_or_a_name_say_in_which(world: World, tmp_path: Path) -> None:
+    ages = replace_borders(SCHEMA, (25.0, 60.0))
+    table = SampleTable(world.eval.frame, world.eval.root, ages)
+    with pytest.raises(DataError, match=r">=60; borders 25, 60\].*found .*>=60; borders 30, 60\]"):
+        predict(table, world.mask, tmp_path / "set")
+
+
+def replace_borders(schema: Schema, borders: tuple[float, float]) -> Schema:
+    age = schema["age"]
+    return Schema(schema["mask"], schema["gender"], Attribute("age", age.classes, borders))
+
+
+def test_several_heads_of_one_checkpoint_serve_several_experts(world: World, tmp_path: Path) -> None:
+    network, card = load_expert(world.mask[0], backbones=BACKBONES)
+    one = card.heads[0]
+    heads = (
+        replace(one, outputs=(0, 2), classes=(("male",), ("female",)), attributes=("gender",)),
+        replace(one, outputs=(2, 3), classes=(("worn",),)),
+    )
+    save_checkpoint(tmp_path / "two.safetensors", network, replace(card, heads=heads))
+    gender, mask = predict(world.eval, [tmp_path / "two.safetensors"], tmp_path / "set")
+    whole = predict(world.eval, [world.mask[0]], tmp_path / "whole")[0].probs[0]
+    expected = whole[:, :2] / whole[:, :2].sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(gender.probs[0], expected, atol=1e-6)
+    np.testing.assert_allclose(mask.probs[0], 1)
+
+
+def test_bad_calls(world: World, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="expected photos and checkpoints, found 15 and 0"):
+        predict(world.eval, [], tmp_path / "set")
+    with pytest.raises(UsageError, match="expected photos and checkpoints, found 0 and 2"):
+        predict(world.eval.select([]), world.mask, tmp_path / "set")
+    with pytest.raises(UsageError, match="batch size: expected at least 1, found 0"):
+        predict(world.eval, world.mask, tmp_path / "set", batch_size=0)
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(world.mask[0].read_bytes()[:500])
+    with pytest.raises(DataError, match=r"cut\.safetensors: not a whole safetensors file"):
+        predict(world.eval, [cut], tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+
+
+def test_progress_is_told_from_begin_to_end(world: World, tmp_path: Path) -> None:
+    told: list[Any] = []
+
+    class Watcher:
+        def begin(self, title: str, total: float) -> None:
+            told.append(total)
+
+        def advance(self, done: float, title: str | None = None) -> None:
+            told.append(done)
+
+        def end(self) -> None:
+            told.append("end")
+
+    predict(world.eval, world.mask, tmp_path / "set", watcher=Watcher())
+    assert told == [30, 15, 30, "end"]
+
+
+def test_the_set_names_its_checkpoints_by_content(world: World, tmp_path: Path) -> None:
+    predict(world.eval, world.mask, tmp_path / "set")
+    content = json.loads((tmp_path / "set" / "predictions.json").read_text())
+    done = json.loads((world.mask[0].parent / "DONE").read_text())
+    assert content["experts"][0]["voters"][0]["checkpoint_sha256"] == done["best_sha256"]
+    assert read_card(world.mask[0]).train["fold"] == done["fold"] == 0

@@ -19,6 +19,12 @@ DPI = 100
 INK, SOFT, PALE, PAPER, WRONG = "#22303c", "#6b7883", "#e6eaed", "#ffffff", "#c8321f"
 STATE_COLOURS = ("#1f7a8c", "#c98612", "#5f5aa2", "#4f8a3c", "#a8487e", "#7a6a4f")
 
+PALETTES = [
+    *((colours, Image.Dither.FLOYDSTEINBERG) for colours in (256, 192, 128)),
+    *((colours, Image.Dither.NONE) for colours in (256, 128, 64, 32, 16, 8, 4)),
+]
+"""Tried in this order until a picture is small enough: dithered photos look smoother and weigh more."""
+
 
 def state_colour(number: int) -> str:
     return STATE_COLOURS[number % len(STATE_COLOURS)]
@@ -115,19 +121,38 @@ class Canvas:
         self.axes.set_ylim(self.height, 0)
 
     def png(self, max_bytes: int) -> bytes:
-        """PNG bytes, in as many colours (256 at most) as fit into `max_bytes`."""
+        """PNG bytes with a palette; as smooth and in as many colours as fit into `max_bytes`."""
         self._agg.draw()
-        image = Image.fromarray(np.asarray(self._agg.buffer_rgba())).convert("RGB")
+        pixels = np.asarray(self._agg.buffer_rgba())[..., :3]
         data = b""
-        for colours in (256, 128, 64, 32, 16):
-            stream = io.BytesIO()
-            image.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
-                stream, "PNG", optimize=True
-            )
-            data = stream.getvalue()
+        for colours, dither in PALETTES:
+            data = _with_palette(pixels, colours, dither)
             if len(data) <= max_bytes:
                 break
         return data
+
+
+def _with_palette(pixels: ByteArray, colours: int, dither: Image.Dither) -> bytes:
+    """The palette comes from every fourth pixel: as good as all of them and ten times faster."""
+    few = Image.fromarray(np.ascontiguousarray(pixels[::4, ::4]))
+    palette = few.quantize(colours, method=Image.Quantize.MAXCOVERAGE, kmeans=2)
+    _keep_white(palette)
+    stream = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).quantize(palette=palette, dither=dither).save(
+        stream, "PNG", optimize=True
+    )
+    return stream.getvalue()
+
+
+def _keep_white(palette: Image.Image) -> None:
+    """What is nearly white becomes white, and the lightest colour in any case: the paper should not be tinted.
+
+    More than the lightest, because Pillow looks colours up in steps of 4 and may take a neighbour for white.
+    """
+    values = np.array(palette.getpalette() or [255] * 3).reshape(-1, 3)
+    values[values.min(axis=1) >= 246] = 255
+    values[values.sum(axis=1).argmax()] = 255
+    palette.putpalette(values.ravel().tolist())
 
 
 def _fill(photo: ByteArray, width: int, height: int) -> ByteArray:

@@ -21,7 +21,7 @@ MAX_BYTES = 200_000
 """What a picture in a README may weigh; its colours are thinned until it fits."""
 
 MARGIN, GAP, LINE = 26, 14, 17
-PHOTO_WIDTH, COLUMNS = 124, 5
+PHOTO_WIDTH, COLUMNS = 124, 6
 BAND_WIDTH, SCORES_WIDTH = 222, 312
 HEAD, FOOT = 88, 30
 
@@ -78,7 +78,7 @@ def draw_predictions(
         notes: one line at the foot, such as "generated photos".
 
     Returns:
-        `out`, at most 200 kB.
+        `out`; 200 kB at most, unless there are many photos of mere noise.
 
     Raises:
         UsageError: no photos, lengths that differ, a class that the schema does not have.
@@ -88,24 +88,21 @@ def draw_predictions(
     rows = _rows(cells, schema, node)
     photo_height = round(PHOTO_WIDTH * _shape(photos))
     row_height = photo_height + 12 + LINE * len(schema.names) + 2 * GAP
-    n_columns = max(len(row.cells) for row in rows)
-    band = BAND_WIDTH if node else 0
-    grid = n_columns * (PHOTO_WIDTH + GAP) - GAP
-    right = SCORES_WIDTH + 2 * MARGIN if report else 0
+    grid_left = MARGIN + (BAND_WIDTH if node else 0)
+    grid_right = grid_left + max(len(row.cells) for row in rows) * (PHOTO_WIDTH + GAP) - GAP
     body = max(len(rows) * row_height, scores_height(report) if report else 0)
-    canvas = Canvas(MARGIN + band + grid + right + MARGIN, HEAD + body + FOOT)
+    canvas = Canvas(grid_right + (2 * MARGIN + SCORES_WIDTH if report else 0) + MARGIN, HEAD + body + FOOT)
     _headline(canvas, title, schema, graph)
-    for i, row in enumerate(rows):
-        top = HEAD + i * row_height
+    tops = [HEAD + i * row_height for i in range(len(rows))]
+    for row, top in zip(rows, tops, strict=True):
         for column, cell in enumerate(row.cells):
-            _photo(canvas, MARGIN + band + column * (PHOTO_WIDTH + GAP), top, photo_height, cell)
+            _photo(canvas, grid_left + column * (PHOTO_WIDTH + GAP), top, photo_height, cell)
     if node:
-        centres = [HEAD + i * row_height + photo_height / 2 for i in range(len(rows))]
-        _routing(canvas, node, rows, centres)
+        _routing(canvas, graph, node, rows, [top + photo_height / 2 for top in tops])
     if report:
-        left = MARGIN + band + grid + MARGIN
-        canvas.line([left, left], [HEAD, HEAD + body - GAP], colour=PALE)
-        draw_scores(canvas, left + MARGIN, HEAD, SCORES_WIDTH, report)
+        line = grid_right + MARGIN
+        canvas.line([line, line], [HEAD, HEAD + body - GAP], colour=PALE)
+        draw_scores(canvas, line + MARGIN, HEAD, SCORES_WIDTH, report)
     canvas.text(MARGIN, canvas.height - FOOT / 2 - 4, notes, size=8.5, colour=SOFT, width=canvas.width - 2 * MARGIN)
     write_bytes(Path(out), canvas.png(MAX_BYTES))
     return Path(out)
@@ -148,11 +145,14 @@ def _rows(cells: Sequence[_Cell], schema: Schema, node: Node | None) -> list[_Ro
     for cell in cells:
         by_state.setdefault(tuple(cell.predicted[c] for c in columns), []).append(cell)
     order = sorted(by_state, key=lambda s: [schema.attributes[c].index(n) for c, n in zip(columns, s, strict=True)])
-    return [
-        _Row(state, number, start == 0, tuple(by_state[state][start : start + COLUMNS]))
-        for number, state in enumerate(order)
-        for start in range(0, len(by_state[state]), COLUMNS)
-    ]
+    rows = []
+    for number, state in enumerate(order):
+        mine = by_state[state]
+        n_lines = -(-len(mine) // COLUMNS)
+        n_columns = -(-len(mine) // n_lines)  # 8 photos are 4 + 4, not 6 + 2
+        for start in range(0, len(mine), n_columns):
+            rows.append(_Row(state, number, start == 0, tuple(mine[start : start + n_columns])))
+    return rows
 
 
 def _shape(photos: Sequence[ByteArray]) -> float:
@@ -200,35 +200,28 @@ def _photo(canvas: Canvas, x: int, y: int, height: int, cell: _Cell) -> None:
         )
 
 
-def _routing(canvas: Canvas, node: Node, rows: Sequence[_Row], centres: Sequence[float]) -> None:
-    """Photo -> the parents' expert -> the expert of each row's state -> its photos."""
-    parents = _words(", ".join(node.parents))
-    middle = (centres[0] + centres[-1]) / 2
-    left, wide, right = MARGIN, 68, MARGIN + BAND_WIDTH - 20
-    canvas.box(left, middle - 23, wide, 46, fill=INK, radius=8)
-    canvas.text(
-        left + wide / 2, middle - 8, parents, size=9.5, weight="bold", colour=PAPER, align="center", width=wide - 10
-    )
-    canvas.text(left + wide / 2, middle + 8, "expert", size=8.5, colour=PAPER, align="center")
-    start = left + wide + 34
-    for row, centre in zip(rows, centres, strict=True):
-        if not row.is_first:
-            continue
+def _routing(canvas: Canvas, graph: Graph, node: Node, rows: Sequence[_Row], centres: Sequence[float]) -> None:
+    """The parents' expert -> the expert of each state -> its photos; below it the experts that every photo asks."""
+    firsts = [(row, centre) for row, centre in zip(rows, centres, strict=True) if row.is_first]
+    middle = (firsts[0][1] + firsts[-1][1]) / 2
+    left, wide = MARGIN, 68
+    start, end = left + wide + 34, MARGIN + BAND_WIDTH - 20
+    for row, centre in firsts:
         colour = state_colour(row.number)
         canvas.arrow((left + wide + 2, middle), (start, centre), colour=colour)
-        canvas.box(start, centre - 28, right - start, 56, fill=colour, radius=8)
-        inner, place = right - start - 12, (start + right) / 2
-        canvas.text(
-            place,
-            centre - 12,
-            _words(", ".join(row.state)),
-            size=9.5,
-            weight="bold",
-            colour=PAPER,
-            align="center",
-            width=inner,
-        )
-        canvas.text(
-            place, centre + 7, f"its {_words(node.name)} expert", size=8.5, colour=PAPER, align="center", width=inner
-        )
-        canvas.arrow((right, centre), (right + 16, centre), colour=colour)
+        _plate(canvas, start, centre, end - start, ", ".join(row.state), f"its {node.name} expert", fill=colour)
+        canvas.arrow((end, centre), (end + 16, centre), colour=colour)
+    _plate(canvas, left, middle, wide, ", ".join(node.parents), "expert", fill=INK)
+    others = [n.name for n in graph.nodes if not n.parents and not set(n.attributes) & set(node.parents)]
+    for i, name in enumerate(others):
+        _plate(canvas, left, middle + 62 * (i + 1), wide, name, "expert", fill=PALE, ink=INK)
+
+
+def _plate(
+    canvas: Canvas, x: float, middle: float, width: float, words: str, below: str, *, fill: str, ink: str = PAPER
+) -> None:
+    """A coloured plate with a name and a line below it."""
+    canvas.box(x, middle - 25, width, 50, fill=fill, radius=8)
+    centre, inner = x + width / 2, width - 12
+    canvas.text(centre, middle - 9, _words(words), size=9.5, weight="bold", colour=ink, align="center", width=inner)
+    canvas.text(centre, middle + 9, _words(below), size=8.5, colour=ink, align="center", width=inner)

@@ -173,7 +173,8 @@ def _problems(report: DataReport) -> list[str]:
 
 
 def _wrap(text: str, first: str, later: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=later) or [first]
+    wrapped = textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=later, break_on_hyphens=False)
+    return wrapped or [first]
 
 
 def _cut(text: str, width: int) -> str:

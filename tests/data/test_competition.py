@@ -167,13 +167,30 @@ def test_a_renamed_folder_is_found_by_its_id_and_gives_the_labels(tmp_path: Path
     ]
 
 
-def test_renamed_folders_that_share_an_id_are_left_out(tmp_path: Path) -> None:
+MALE, FEMALE = "003397_male_White_60", "003397_female_Asian_18"
+
+
+@pytest.mark.parametrize(
+    ("renames", "n_left"),
+    [
+        ({MALE: "003397_male_White_61", FEMALE: "003397_female_Asian_19"}, 14),
+        ({MALE: "003397_male_White_61", FEMALE: None}, 14),
+        ({MALE: "003397_male_White_61", FEMALE: "else"}, 14),
+        ({MALE: "003397_male_White_61", FIRST: "003397_female_Asian_45"}, 14),
+    ],
+)
+def test_a_rename_that_could_mean_two_people_is_not_guessed(
+    tmp_path: Path, renames: dict[str, str | None], n_left: int
+) -> None:
     images = write_train(tmp_path) / "train" / "images"
-    (images / "003397_male_White_60").rename(images / "003397_male_White_61")
-    (images / "003397_female_Asian_18").rename(images / "003397_female_Asian_19")
+    for old, new in renames.items():
+        if new is None:
+            shutil.rmtree(images / old)
+        else:
+            (images / old).rename(images / new)
     table = read(tmp_path)
-    assert len(table) == 14
-    assert len(said(table)) == 4
+    assert len(table) == n_left
+    assert not any("is now called" in line for line in said(table))
 
 
 def test_stripped_ids_are_said_once_and_read_from_the_folders(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from fake_tree import STEMS, encoded, face_schema, folder_of, write, write_train
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import ensemble_kit
 from ensemble_kit.data.fixes import apply_fixes, read_fixes
 from ensemble_kit.data.samples import SampleTable, read_samples
 from ensemble_kit.errors import DataError
@@ -18,7 +17,7 @@ from ensemble_kit.files import sha256_bytes
 from ensemble_kit.schema import Attribute, Schema
 
 HEADER = "group,file,attribute,from,to,sha256\n"
-SHIPPED = Path(ensemble_kit.__file__).parents[1] / "recipes" / "face_mask_fixes.csv"
+SHIPPED = Path(__file__).parents[2] / "recipes" / "face_mask_fixes.csv"
 TWELVE = (
     *((group, "female", "Asian", 40) for group in ("006359", "006360", "006361", "006362", "006363", "006364")),
     *((group, "male", "Asian", 30) for group in ("001498-1", "004432", "005223")),

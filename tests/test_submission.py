@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensemble_kit.arrays import IntArray
-from ensemble_kit.errors import DataError
+from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.predictions import Predictions
 from ensemble_kit.schema import Attribute, Schema
 from ensemble_kit.submission import read_submission, read_template, write_submission
@@ -169,3 +169,15 @@ def test_what_is_no_submission_is_refused_and_nothing_written(
 def test_abstained_joint_predictions_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="1 of 2 photos have no answer"):
         write_submission(tmp_path / "out.csv", joint([0, -1], ["a", "b"]))
+
+
+def test_decide_by_attribute(tmp_path: Path) -> None:
+    """worn is the likeliest mask (.5) and female the likeliest gender (.6), though worn male is the likeliest pair."""
+    pairs = np.array([[0.4, 0.1, 0.0, 0.3, 0.0, 0.2]])
+    probs = Predictions(SCHEMA.attributes, pairs, np.array(["a"]))
+    write_submission(tmp_path / "joint.csv", probs)
+    write_submission(tmp_path / "attribute.csv", probs, decide="attribute")
+    assert (tmp_path / "joint.csv").read_text() == "ImageID,ans\na,0\n"
+    assert (tmp_path / "attribute.csv").read_text() == "ImageID,ans\na,1\n"
+    with pytest.raises(UsageError, match='unknown decision "atribute"; did you mean "attribute"'):
+        write_submission(tmp_path / "no.csv", probs, decide="atribute")  # type: ignore[arg-type]

@@ -22,6 +22,8 @@ MAX_BYTES = 200_000
 
 MARGIN, GAP, LINE = 26, 14, 17
 PHOTO_WIDTH, COLUMNS = 124, 6
+LONG = 20
+"""Characters of a wrong and a true class that still fit on one line."""
 BAND_WIDTH, SCORES_WIDTH = 222, 312
 HEAD, FOOT = 88, 30
 
@@ -38,6 +40,18 @@ class _Cell:
     @property
     def is_wrong(self) -> bool:
         return self.true is not None and self.true != self.predicted
+
+    def captions(self) -> list[tuple[str, str]]:
+        """Lines with their colours: a class each; a wrong one with the truth, on a line of its own where it is long."""
+        lines = []
+        for name, truth in zip(self.predicted, self.true or self.predicted, strict=True):
+            if name == truth:
+                lines.append((_words(name), INK))
+            elif len(name) + len(truth) <= LONG:
+                lines.append((f"{_words(name)} (is {_words(truth)})", WRONG))
+            else:
+                lines += [(_words(name), WRONG), (f"(is {_words(truth)})", WRONG)]
+        return lines
 
 
 @dataclass(frozen=True)
@@ -87,7 +101,7 @@ def draw_predictions(
     node = next((node for node in graph.nodes if node.parents), None)
     rows = _rows(cells, schema, node)
     photo_height = round(PHOTO_WIDTH * _shape(photos))
-    row_height = photo_height + 12 + LINE * len(schema.names) + 2 * GAP
+    row_height = photo_height + 12 + LINE * max(len(cell.captions()) for cell in cells) + 2 * GAP
     grid_left = MARGIN + (BAND_WIDTH if node else 0)
     grid_right = grid_left + max(len(row.cells) for row in rows) * (PHOTO_WIDTH + GAP) - GAP
     body = max(len(rows) * row_height, scores_height(report) if report else 0)
@@ -185,19 +199,8 @@ def _photo(canvas: Canvas, x: int, y: int, height: int, cell: _Cell) -> None:
         canvas.text(
             x + PHOTO_WIDTH - 20, y + height - 11, f"{cell.confidence:.2f}", size=8, colour=PAPER, align="center"
         )
-    for i, name in enumerate(cell.predicted):
-        truth = name if cell.true is None else cell.true[i]
-        words = _words(name) if truth == name else f"{_words(name)} (is {_words(truth)})"
-        colour = INK if truth == name else WRONG
-        line = y + height + 14 + i * LINE
-        canvas.text(
-            x,
-            line,
-            words,
-            size=8.5,
-            colour=colour,
-            width=PHOTO_WIDTH + GAP - 4,
-        )
+    for i, (words, colour) in enumerate(cell.captions()):
+        canvas.text(x, y + height + 14 + i * LINE, words, size=9, colour=colour, width=PHOTO_WIDTH + GAP - 2)
 
 
 def _routing(canvas: Canvas, graph: Graph, node: Node, rows: Sequence[_Row], centres: Sequence[float]) -> None:

@@ -114,6 +114,8 @@ def test_only_wrong_answers_are_red(tmp_path: Path, plain: tuple[bytes, ByteArra
     wrong[4][0] = "worn" if wrong[4][0] != "worn" else "incorrect"
     two = n_red(draw(tmp_path, given | {"true": wrong})[1])
     assert 500 < one < two
+    wrong[2][1] = "female" if wrong[2][1] != "female" else "male"  # the same photo, one word more
+    assert two < n_red(draw(tmp_path, given | {"true": wrong})[1]) < two + 500
 
 
 def test_a_photo_is_shown_once_and_whole(tmp_path: Path) -> None:
@@ -141,11 +143,14 @@ def test_any_number_and_shape(tmp_path: Path, n_photos: int, shape: tuple[int, i
 
 
 def test_long_names_and_many_states(tmp_path: Path) -> None:
-    kinds = [f"a_kind_with_a_very_long_name_{i}" for i in range(8)]
+    kinds = [f"a_kind_with_a_very_long_name_{i}" for i in range(4)]
     schema = Schema(Attribute("kind", kinds), Attribute("$price$", ["low_" * 12, "high"]))
     predicted = [[kind, "low_" * 12] for kind in kinds]
-    given = call(8, schema=schema, graph=Graph({"kind": [], "$price$": ["kind"]}), predicted=predicted, true=None)
-    draw(tmp_path, given)
+    given = call(4, schema=schema, graph=Graph({"kind": [], "$price$": ["kind"]}), predicted=predicted, true=None)
+    _, right = draw(tmp_path, given | {"report": None})
+    truth = [[kind, "high"] for kind in kinds]
+    _, wrong = draw(tmp_path, given | {"report": None, "true": truth})
+    assert len(wrong) > len(right)  # a line of its own for the truth
 
 
 @pytest.mark.parametrize("words", ["a word", "many words that do not fit into so narrow a line at all", "x"])

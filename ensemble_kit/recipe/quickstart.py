@@ -20,7 +20,7 @@ from ensemble_kit.report.choose import choose_rows
 from ensemble_kit.report.picture import draw_predictions
 from ensemble_kit.runs import Run
 
-PHOTOS_A_STATE = 6
+PHOTOS_A_STATE = 5
 
 
 def run_quickstart(

@@ -133,7 +133,10 @@ def test_one_checkpoint_and_five_voting_are_the_same_code(vote_at: str) -> None:
 @pytest.mark.parametrize("vote_at", VOTE_AT)
 @pytest.mark.parametrize("vote", list(VOTES))
 @pytest.mark.parametrize("route", list(ROUTERS))
-def test_order_of_voters_experts_and_rows_changes_no_bit(route: str, vote: str, vote_at: str) -> None:
+def test_order_of_voters_experts_and_rows_changes_no_bit(
+    route: str, vote: str, vote_at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BLOCK_ROWS", 16)
     experts = faces()
     expected = combine(experts, route=route, vote=vote, vote_at=vote_at, weights={"fold1": 2.5})
     turned = [expert.select_voters(["fold2", "fold0", "fold1"]) for expert in reversed(experts)]
@@ -225,11 +228,25 @@ def test_a_route_may_be_given_node_by_node() -> None:
     assert last.counts["gender given mask=worn"] > last.counts["age given mask=worn"]
 
 
-def test_a_vote_may_be_a_function() -> None:
+def test_gates_of_chains_that_vote_are_the_weighted_mean_of_theirs() -> None:
+    experts = faces()
+    weights = {"fold0": 1.0, "fold1": 2.0, "fold2": 5.0}
+    (found,) = combine(experts, route="hard", vote_at="joint", weights=weights).gates.values()
+    chains = [combine(experts, route="hard", voters=[fold]) for fold in FOLDS]
+    gates = [next(iter(chain.gates.values())) for chain in chains]
+    np.testing.assert_allclose(found, (gates[0] + 2 * gates[1] + 5 * gates[2]) / 8, atol=1e-7)
+
+
+def test_a_vote_may_be_a_function_and_sees_the_voters_in_the_order_of_their_names() -> None:
     def first(panel: FloatArray, weights: FloatArray) -> FloatArray:
         return np.asarray(panel[0], dtype=np.float64)
 
-    assert np.array_equal(probs(combine(faces(), vote=first)), probs(combine(faces(), voters=["fold0"])))
+    expected = probs(combine(faces(), voters=["fold0"]))
+    assert np.array_equal(probs(combine(faces(), vote=first)), expected)
+    turned = [expert.select_voters(["fold2", "fold0", "fold1"]) for expert in faces()]
+    for vote_at in VOTE_AT:
+        found = combine(turned, vote=first, vote_at=vote_at)
+        np.testing.assert_allclose(probs(found), expected, atol=1e-7)
 
 
 def test_one_set_of_experts_serves_three_structures_which_then_vote() -> None:

@@ -117,6 +117,19 @@ def test_a_row_alone_gives_the_bits_it_has_among_others(seed: int, taxonomy: boo
         assert all(np.array_equal(own[node][0], gates[node][row]) for node in gates)
 
 
+def test_a_row_alone_keeps_its_bits_where_many_classes_are_divided() -> None:
+    """40 of 60 classes are possible: a sum along them may run in another order when there is one row."""
+    fine = [f"f{number:02}" for number in range(60)]
+    rows = [("a", name) for name in fine[:40]] + [("b", name) for name in fine[20:]]
+    schema = Schema.from_rows(["kind", "fine"], rows)
+    random, ids = np.random.default_rng(0), sample_ids(25)
+    experts = [Predictions(schema[n], random_probs(random, 25, len(schema[n].classes)), ids) for n in schema.names]
+    case = Case(schema, Graph({"kind": [], "fine": ["kind"]}), experts, "pooled", 25)
+    joint, _ = run(case, route_soft)
+    for row in range(25):
+        assert np.array_equal(run(case, route_soft, np.array([row]))[0][0], joint[row])
+
+
 @settings(max_examples=30, deadline=None)
 @given(SEEDS)
 def test_the_distance_to_soft_is_the_mass_that_was_dropped(seed: int) -> None:

@@ -67,6 +67,13 @@ def test_bootstrap_draws_people_again(metric: str) -> None:
     assert low < score(truth, labels, 4) < high
 
 
+def test_abstaining_is_wrong_in_the_bootstrap_too() -> None:
+    """Every person has one right photo and one abstained: F1 = 2 * 1 / (2 + 1), whoever is drawn."""
+    people = np.repeat(np.arange(20), 2)
+    interval = person_bootstrap(np.zeros(40, dtype=int), np.tile([0, -1], 20), people, 1)
+    assert interval == pytest.approx((2 / 3, 2 / 3))
+
+
 def test_bootstrap_over_photos_of_one_person_is_wider_than_over_photos() -> None:
     people = np.repeat(np.arange(40), 7)
     truth = people % 3

@@ -278,7 +278,7 @@ class _Panel:
     def _present(self, number: int, rows: IntArray, values: FloatArray) -> FloatArray:
         """Counts what was asked; a row not computed is noted and read as abstained, to be refused at the end."""
         self.asked[number][rows] = True
-        absent = np.asarray(np.isnan(values).any(axis=1))
+        absent = np.isnan(values[:, 0])  # a row is NaN as a whole or not at all
         if absent.any():
             self.missing[number] += (rows[absent] + self.start).tolist()
             values = np.where(absent[:, None], 0, values)

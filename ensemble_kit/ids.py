@@ -88,19 +88,19 @@ def match_ids(
     """
     if len(ids) == len(wanted) and (ids is wanted or np.array_equal(ids, wanted)):
         return None
-    check_unique(ids, who)
-    keys = _keys(ids)
-    order = np.argsort(keys, kind="stable")
+    keys, wanted_keys = _keys(ids), _keys(wanted)
+    order, wanted_order = np.argsort(keys), np.argsort(wanted_keys)
     ordered = keys[order]
-    if (ordered[1:] == ordered[:-1]).any():
+    if np.array_equal(ordered, wanted_keys[wanted_order]) and not (ordered[1:] == ordered[:-1]).any():
+        rows = np.empty(len(ids), dtype=np.int64)
+        rows[wanted_order] = order
+        found = np.asarray(ids[rows] == wanted)
+    else:  # two ids that share a key, or ids that differ
+        check_unique(ids, who)
         rows, found = _match_slowly(ids, wanted)
-    else:
-        place = np.searchsorted(ordered, _keys(wanted))
-        rows = order[np.minimum(place, len(order) - 1)] if len(order) else np.zeros(len(wanted), dtype=np.int64)
-        found = ids[rows] == wanted if len(order) else np.zeros(len(wanted), dtype=np.bool_)
     if not found.all() or len(ids) != len(wanted):
         raise DataError(_difference(ids, wanted, found, who) + todo)
-    return rows.astype(np.int64)
+    return rows
 
 
 def _keys(ids: IdArray) -> NDArray[np.uint64]:
@@ -117,7 +117,7 @@ def _keys(ids: IdArray) -> NDArray[np.uint64]:
 
 
 def _match_slowly(ids: IdArray, wanted: IdArray) -> tuple[IntArray, BoolArray]:
-    """For two ids that share a key."""
+    """By a dictionary of all ids; a wanted id that is not there gives row 0, not found."""
     row_of = {name: row for row, name in enumerate(ids.tolist())}
     rows = np.array([row_of.get(name, -1) for name in wanted.tolist()], dtype=np.int64)
     return np.maximum(rows, 0), rows >= 0

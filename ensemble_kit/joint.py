@@ -219,7 +219,8 @@ def _extend(step: Step, prefixes: FloatArray, is_open: BoolArray, read: Read) ->
         if not len(rows):
             continue
         answers = _pull(read, number, rows, n_rows)
-        abstains[rows] |= ~(answers[:, rows] > 0).any(axis=0)
+        silent = np.asarray(~(answers > 0).any(axis=0))
+        abstains[rows] |= silent[rows]
         for part in parts:
             longer[part.after] = prefixes[part.before] * _possible(answers, part)[part.place]
     longer[:, abstains] = 0

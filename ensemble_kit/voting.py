@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from ensemble_kit.arrays import FloatArray
+from ensemble_kit.arrays import BoolArray, FloatArray
 from ensemble_kit.errors import UsageError, nearest
 from ensemble_kit.predictions import SUM_TOLERANCE, check_probs
 
@@ -102,8 +102,18 @@ def _add(
             continue
         values = voter.astype(np.float64)
         total += weight * ballot(values)
-        spoken += weight * (values != 0).any(axis=1)[:, None]
+        spoken[_speaks(values), 0] += weight
     return total, spoken
+
+
+def _speaks(values: FloatArray) -> BoolArray:
+    """Whether a row `(n_samples,)` is anything but zeros; column by column, which is faster for a few columns."""
+    if values.shape[1] > 8:
+        return np.asarray((values != 0).any(axis=1))
+    found = np.zeros(len(values), dtype=np.bool_)
+    for column in values.T:
+        found |= column != 0
+    return found
 
 
 def _divide(total: FloatArray, spoken: FloatArray) -> FloatArray:

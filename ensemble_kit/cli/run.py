@@ -2,54 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from ensemble_kit.cli.options import Data, Device, Json, RunFolder, given
-from ensemble_kit.cli.train import (
-    BatchSize,
-    Epochs,
-    Folds,
-    Precision,
-    Restart,
-    Seed,
-    Size,
-    Threads,
-    ValRatio,
-    Weights,
-)
+from ensemble_kit.cli.options import Json, given
+from ensemble_kit.cli.train import Restart
+from ensemble_kit.cli.training_options import run_folder, training_command
 
 
+@training_command
 def run(
     recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped recipe.")],
-    data: Data = None,
-    run: RunFolder = None,
-    folds: Folds = None,
-    val_ratio: ValRatio = None,
-    weights: Weights = None,
-    size: Size = None,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    precision: Precision = None,
-    device: Device = None,
-    threads: Threads = None,
-    seed: Seed = None,
     restart: Restart = False,
+    *,
+    data: Path | None,
+    run: Path | None,
+    division: Mapping[str, Any],
+    flags: Mapping[str, Any],
 ) -> None:
     """Do the whole job: train every expert on every fold, predict, combine, evaluate. What is done is skipped."""
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.recipe.load import load_recipe
     from ensemble_kit.recipe.whole import run_recipe
 
-    flags = {
-        "weights": weights, "size": size, "epochs": epochs, "batch_size": batch_size, "precision": precision,
-        "device": device, "threads": threads, "seed": seed,
-    }  # fmt: skip
-    chosen = load_recipe(recipe).with_data(given({"folds": folds, "val_ratio": val_ratio})).with_train(given(flags))
+    chosen = load_recipe(recipe).with_data(division).with_train(flags)
     with TerminalWatcher() as watcher:
-        run_recipe(chosen, data, run or Path("runs") / chosen.name, watcher, restart=restart)
+        run_recipe(chosen, data, run_folder(run, chosen.name), watcher, restart=restart)
 
 
 def quickstart(
@@ -57,9 +38,9 @@ def quickstart(
     people: Annotated[
         int, typer.Option(envvar="ENS_PEOPLE", min=30, help="Training people drawn, seven photos each.")
     ] = 120,
-    epochs: Epochs = None,
+    epochs: Annotated[int | None, typer.Option(envvar="ENS_EPOCHS", min=1, help="Default: the recipe's.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the photos, folds and weights.")] = 0,
-    threads: Threads = None,
+    threads: Annotated[int | None, typer.Option(envvar="ENS_THREADS", min=1, help="CPU threads.")] = None,
     json: Json = False,
 ) -> None:
     """Draw faces, train mask, gender and age experts on two folds, combine them, and show what conditioning does.

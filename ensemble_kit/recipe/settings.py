@@ -46,6 +46,10 @@ def _numbers(value: Any) -> Any:
     return [float(part) for part in value.split(",")] if isinstance(value, str) else value
 
 
+def _names(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
 class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -76,9 +80,15 @@ class TrainSettings(Settings):
     crop: Annotated[tuple[Share, Share], BeforeValidator(_pair)] = Field(
         (1.0, 1.0), description="centre crop, as a share of the photo's height and width"
     )
-    mean: Channel = Field(IMAGENET_MEAN, description="mean subtracted per channel, photos in 0 to 1")
-    std: Channel = Field(IMAGENET_STD, description="deviation divided by per channel")
-    augment: tuple[str, ...] = Field(("flip", "affine", "brightness_contrast"), description="pipeline, in order")
+    mean: Annotated[Channel, BeforeValidator(_numbers)] = Field(
+        IMAGENET_MEAN, description="mean subtracted per channel, photos in 0 to 1"
+    )
+    std: Annotated[Channel, BeforeValidator(_numbers)] = Field(
+        IMAGENET_STD, description="deviation divided by per channel"
+    )
+    augment: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+        ("flip", "affine", "brightness_contrast"), description="augmentations, in order"
+    )
     epochs: int = Field(10, ge=1, description="passes over the training photos")
     min_steps: int = Field(0, ge=0, description="more epochs where so few photos would make fewer steps than this")
     batch_size: int = Field(64, ge=2, description="photos a step")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ensemble_kit.cli.training_options import TRAIN_OPTIONS
 from ensemble_kit.errors import DataError, EnsembleKitError, UsageError
 from ensemble_kit.recipe.load import ExpertSpec, load_recipe, recipe_folder, recipe_names
 from ensemble_kit.recipe.settings import CombineSettings, DataSettings, TrainSettings
@@ -78,6 +79,27 @@ def test_every_setting_obeys_default_then_shared_then_own_then_flag(tmp_path: Pa
     assert getattr(own.settings_for(["mask"]), name) == default
     if default is not None:
         assert getattr(own.with_train({name: default}).settings_for(["age"]), name) == default
+
+
+def test_every_setting_has_a_flag() -> None:
+    assert set(TRAIN_OPTIONS) == set(TrainSettings.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "value"),
+    [
+        ("size", "64", (64, 64)),
+        ("size", "64,48", (64, 48)),
+        ("crop", "0.5,0.25", (0.5, 0.25)),
+        ("mean", "0.5,0.5,0.25", (0.5, 0.5, 0.25)),
+        ("augment", "flip, affine", ("flip", "affine")),
+        ("augment", "", ()),
+        ("borders", "30,58", (30.0, 58.0)),
+        ("leave_out", "27-29,57", ((27.0, 29.0), (57.0, 57.0))),
+    ],
+)
+def test_settings_typed_as_text(name: str, typed: str, value: Any) -> None:
+    assert getattr(load_recipe("face-mask").settings_for(["age"], {name: typed}), name) == value
 
 
 def test_shipped_recipes_load_and_plan_the_mask_task() -> None:

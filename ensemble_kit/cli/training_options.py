@@ -1,0 +1,84 @@
+"""The options that every training command has: one row each, laid over the recipe when given."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ensemble_kit.cli.options import Data, RunFolder, given
+
+DATA_OPTIONS: dict[str, tuple[type, str]] = {
+    "folds": (int, "Number of folds, people kept together."),
+    "val_ratio": (float, "One validation share in place of folds, such as 0.1."),
+}
+
+TRAIN_OPTIONS: dict[str, tuple[type, str]] = {
+    "backbone": (str, "Feature network, such as resnet18."),
+    "weights": (str, "imagenet, none, or a checkpoint to start from."),
+    "size": (str, "Photo size in pixels: one number, or height,width."),
+    "crop": (str, "Centre crop as a share of the photo: one number, or height,width."),
+    "mean": (str, "Mean per channel, subtracted from photos in 0 to 1."),
+    "std": (str, "Deviation per channel, divided by."),
+    "augment": (str, "Augmentations in order, such as flip,affine."),
+    "epochs": (int, "Passes over the training photos."),
+    "min_steps": (int, "More epochs where few photos would make fewer steps."),
+    "batch_size": (int, "Photos a step."),
+    "head_lr": (float, "Learning rate of the head."),
+    "backbone_lr": (float, "Learning rate of the backbone."),
+    "weight_decay": (float, "AdamW's decoupled weight decay."),
+    "label_smoothing": (float, "Share of the target spread over all classes."),
+    "warmup_epochs": (float, "Linear warm-up before the cosine."),
+    "sampler": (str, "natural, or balanced over the classes."),
+    "keep": (str, 'Checkpoint kept: best (by validation macro F1), last or "every N".'),
+    "borders": (str, "Class borders used for training only, such as 30,58."),
+    "leave_out": (str, "Values left out of training, such as 57-59 or 27-29,57-59."),
+    "precision": (str, "auto, fp32 or bf16."),
+    "channels_last": (bool, "Memory layout; default where it pays."),
+    "device": (str, "auto, cpu or cuda."),
+    "workers": (int, "Processes that augment photos."),
+    "threads": (int, "CPU threads."),
+    "seed": (int, "Seed of weights, order and augmentation."),
+}
+
+
+def training_command(function: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options above.
+
+    `function` takes its own parameters, then `data`, `run`, `division` and `flags`: the last two hold what was given
+    of `DATA_OPTIONS` and `TRAIN_OPTIONS`.
+    """
+    signature = inspect.signature(function, eval_str=True)
+    own = [p for name, p in signature.parameters.items() if name not in ("data", "run", "division", "flags")]
+    shared = [_parameter("data", Data), _parameter("run", RunFolder)]
+    shared += [_option(name, *row) for name, row in {**DATA_OPTIONS, **TRAIN_OPTIONS}.items()]
+
+    def command(**values: Any) -> None:
+        division = given({name: values.pop(name) for name in DATA_OPTIONS})
+        flags = given({name: values.pop(name) for name in TRAIN_OPTIONS})
+        function(**values, division=division, flags=flags)
+
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + shared
+    command.__name__, command.__doc__ = function.__name__, function.__doc__
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    return command
+
+
+def _parameter(name: str, annotation: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _option(name: str, kind: type, text: str) -> inspect.Parameter:
+    flag = f"--{name.replace('_', '-')}"
+    names = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
+    option = typer.Option(names, envvar=f"ENS_{name.upper()}", help=text)
+    return _parameter(name, Annotated[kind | None, option])
+
+
+def run_folder(run: Path | None, recipe_name: str) -> Path:
+    """`--run`, else `runs/` and the recipe's name."""
+    return run or Path("runs") / recipe_name

@@ -1,0 +1,85 @@
+"""`ens run` and `ens quickstart`: the whole job, what it leaves behind, and that a second call does nothing again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import SMALL, Ens
+
+from ensemble_kit.recipe.quickstart import run_quickstart
+from ensemble_kit.recipe.run import Silent
+
+STRUCTURES = {"independent", "conditional_hard", "conditional_soft", "perfect_mask"}
+
+
+class Listening(Silent):
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def stamps(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")}
+
+
+def test_run_does_the_whole_job_once(ens: Ens, faces: Path, tmp_path: Path) -> None:
+    settings = {**SMALL, "ENS_MIN_STEPS": "0"}
+    first = ens("run", "quickstart", "--data", faces, "--run", "r", cwd=tmp_path, **settings)
+    assert first.code == 0, first.err
+    assert "6 experts x 2 folds on 252 photos" in first.out
+    metrics = json.loads((tmp_path / "r" / "results" / "metrics.json").read_text())
+    assert set(metrics["joint"]) == STRUCTURES
+    assert set(metrics["out_of_fold"]["joint"]) == STRUCTURES
+    for scores in metrics["joint"].values():
+        assert 0 <= scores["accuracy"] <= 1
+        assert 0 <= scores["macro_f1"] <= 1
+    written = stamps(tmp_path / "r")
+    assert len(written) == 12
+    again = ens("run", "quickstart", "--data", faces, "--run", "r", cwd=tmp_path, **settings)
+    assert again.code == 0, again.err
+    assert again.out.count("done before, skipped") == 12
+    assert stamps(tmp_path / "r") == written
+
+
+def test_a_run_refuses_other_folds_and_other_data(ens: Ens, faces: Path, trained: Path, tmp_path: Path) -> None:
+    other = ens("train-mask", "--folds", 3, cwd=trained, ENS_DATA=str(faces), **{**SMALL, "ENS_FOLDS": "3"})
+    assert other.code == 3
+    assert "n_folds (2 there, 3 now)" in other.err
+    drawn = tmp_path / "others"
+    assert ens("data", "generate", drawn, "--people", 36, "--size", 32, "--seed", 5).code == 0
+    data = ens("train-mask", cwd=trained, ENS_DATA=str(drawn), **SMALL)
+    assert data.code == 3
+    assert "samples_sha256" in data.err
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("quick") / "start"
+    flags = {"epochs": 1, "min_steps": 0, "size": (32, 24), "threads": 1}
+    run_quickstart(out, Silent(), people=36, seed=1, flags=flags)
+    return out
+
+
+def test_quickstart_leaves_what_it_promises(quick: Path) -> None:
+    metrics = json.loads((quick / "metrics.json").read_text())
+    assert set(metrics["joint"]) == STRUCTURES
+    assert (quick / "picture.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    template = (quick / "photos" / "eval" / "info.csv").read_text().splitlines()
+    submission = (quick / "submission.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in submission] == [line.split(",")[0] for line in template]
+
+
+def test_quickstart_again_skips_and_other_settings_are_refused(quick: Path, ens: Ens) -> None:
+    listening = Listening()
+    flags = {"epochs": 1, "min_steps": 0, "size": (32, 24), "threads": 1}
+    run_quickstart(quick, listening, people=36, seed=1, flags=flags)
+    assert sum("done before, skipped" in line for line in listening.lines) == 12
+    refused = ens("quickstart", "--out", quick, "--people", 40)
+    assert refused.code == 3
+    assert "drawn with other settings" in refused.err

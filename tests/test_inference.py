@@ -136,9 +136,9 @@ def test_a_finished_set_is_left_alone_and_an_outdated_one_is_made_again(world: W
     before = (out / "predictions.json").stat().st_mtime_ns
     predict(world.eval, world.mask, out)
     assert (out / "predictions.json").stat().st_mtime_ns == before
-    assert len(predict(world.eval, [*world.mask, *world.age], out)) == 2
     (expert,) = predict(world.eval.select([1, 0]), world.mask, out)
     assert expert.ids.tolist() == world.eval.ids[[1, 0]].tolist()
+    assert len(predict(world.eval.select([1, 0]), [*world.mask, *world.age], out)) == 2
 
 
 def test_nothing_but_the_set_is_left_behind(world: World, tmp_path: Path) -> None:

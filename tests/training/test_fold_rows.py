@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny_training import SCHEMA, draw_table, folds_of, make_job, make_photos
 
-from ensemble_kit.data.samples import SampleTable
+from ensemble_kit.data.samples import Problem, SampleTable
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.loading.cache import PhotoCache
 from ensemble_kit.schema import Schema
@@ -90,6 +90,19 @@ def test_unlabelled_rows_are_neither_trained_on_nor_scored_but_predicted(
     assert 0 in found.held_out
     given = rows_of(relabelled(table, mask=mask), photos, attributes=("gender",), condition={"mask": "not_worn"})
     assert 20 not in given.train
+
+
+def test_unreadable_photos_are_neither_trained_on_nor_scored_but_keep_their_row(
+    table: SampleTable, photos: PhotoCache
+) -> None:
+    readable = np.ones(len(table), dtype=bool)
+    readable[[0, 20]] = False
+    problems = (Problem("a.png", "no photo"), Problem("b.png", "cut short"))
+    found = rows_of(table, PhotoCache(photos.photos, readable, problems, photos.preprocess, photos.ids_sha256))
+    assert 20 not in found.train
+    assert 0 not in found.score
+    assert 0 in found.held_out
+    assert found.notices == ("a.png: no photo; left out", "b.png: cut short; left out")
 
 
 def test_nothing_to_train_on_or_to_score_with(table: SampleTable, photos: PhotoCache) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_training import draw_table, folds_of, make_job, make_photos
+from tiny_training import draw_table, folds_of, make_job, make_photos, tiny_backbone
+from torch import nn
 
 from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import DataError, StoppedError, UsageError
@@ -209,6 +210,39 @@ def test_settings_that_changed_before_a_resume_are_refused(world: World, tmp_pat
         world.train(tmp_path, job=make_job(augment=("flip", "affine"), backbone_lr=0.03, head_lr=0.03, seed=9))
 
 
+def test_other_folds_or_labels_are_another_training(world: World, tmp_path: Path) -> None:
+    folder = tmp_path / "fold"
+    shutil.copytree(world.whole, folder)
+    with pytest.raises(DataError, match=r"holds another training \(folds_sha256: "):
+        train_fold(JOB, table=world.table, folds=1 - folds_of(world.table), photos=world.photos, folder=folder)
+    data = {name: world.table.frame[name].tolist() for name in world.table.frame.columns}
+    data["gender"] = ["male"] * len(world.table)
+    other = SampleTable.from_columns(data, world.table.root, world.table.schema)
+    with pytest.raises(DataError, match=r"holds another training \(samples_sha256: "):
+        train_fold(JOB, table=other, folds=folds_of(other), photos=world.photos, folder=folder)
+
+
+def with_dropout() -> tuple[nn.Module, int]:
+    inner, n_features = tiny_backbone()
+    return nn.Sequential(inner, nn.Dropout(0.5)), n_features
+
+
+def test_a_backbone_that_draws_random_numbers_resumes_bit_for_bit_too(world: World, tmp_path: Path) -> None:
+    job = make_job(backbone=with_dropout)
+    world.train(tmp_path / "whole", job=job)
+
+    def stop(line: EpochLine) -> None:
+        raise KeyboardInterrupt
+
+    torch.rand(5)
+    with pytest.raises(KeyboardInterrupt):
+        world.train(tmp_path / "fold", job=job, on_epoch=stop)
+    torch.rand(7)
+    world.train(tmp_path / "fold", job=job)
+    whole, resumed = (tmp_path / name / "best.safetensors" for name in ("whole", "fold"))
+    assert whole.read_bytes() == resumed.read_bytes()
+
+
 def test_restart_trains_anew(world: World, tmp_path: Path) -> None:
     folder = tmp_path / "fold"
     shutil.copytree(world.whole, folder)
@@ -218,11 +252,29 @@ def test_restart_trains_anew(world: World, tmp_path: Path) -> None:
     world.check_same(folder)
 
 
+def test_a_restart_with_other_settings_that_is_stopped_can_be_resumed(world: World, tmp_path: Path) -> None:
+    folder = tmp_path / "fold"
+    shutil.copytree(world.whole, folder)
+    job = make_job(keep="every 1")
+
+    def stop(line: EpochLine) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        world.train(folder, job=job, restart=True, on_epoch=stop)
+    assert not (folder / "DONE").exists()
+    assert world.train(folder, job=job).resumed
+    assert (folder / "epoch003.safetensors").exists()
+    world.train(folder, restart=True)
+    world.check_same(folder)
+
+
 @pytest.mark.parametrize("name", ["best.safetensors", "oof.npy"])
 def test_a_finished_fold_with_a_changed_file_is_trained_again(world: World, tmp_path: Path, name: str) -> None:
     folder = tmp_path / "fold"
     shutil.copytree(world.whole, folder)
     (folder / name).write_bytes(b"changed")
+    (folder / "epoch009.safetensors").write_bytes(b"of an earlier training")
     assert not world.train(folder).skipped
     world.check_same(folder)
 

@@ -148,6 +148,36 @@ def test_another_seed_gives_other_weights(table: SampleTable, photos: PhotoCache
     assert len(hashes) == 2
 
 
+CHANGES: dict[str, Any] = {
+    "augment": (),
+    "batch_size": 9,
+    "backbone_lr": 0.02,
+    "head_lr": 0.02,
+    "weight_decay": 0.5,
+    "label_smoothing": 0.0,
+    "warmup_epochs": 1.0,
+    "sampler": "balanced",
+    "precision": "bf16",
+    "crop": (0.5, 0.5),
+    "mean": (0.1, 0.1, 0.1),
+    "std": (0.9, 0.9, 0.9),
+    "seed": 1,
+    "fold": 1,
+    "epochs": 3,
+}
+
+
+@pytest.mark.parametrize("name", sorted(CHANGES))
+def test_every_setting_is_obeyed(table: SampleTable, photos: PhotoCache, tmp_path: Path, name: str) -> None:
+    hashes = set()
+    for changed in ({}, {name: CHANGES[name]}):
+        job = make_job(**({"epochs": 2, "keep": "last"} | changed))
+        cache = make_photos(table, tmp_path / "cache", job) if name == "crop" else photos
+        result = train(table, cache, tmp_path / str(len(changed)), job)
+        hashes.add(read_card(result.checkpoint).tensors_sha256)
+    assert len(hashes) == 2
+
+
 def test_the_callers_random_state_and_threads_are_left_alone(
     table: SampleTable, photos: PhotoCache, tmp_path: Path
 ) -> None:

@@ -18,6 +18,7 @@ from ensemble_kit.runs import Run
 if TYPE_CHECKING:
     from ensemble_kit.arrays import BoolArray, IntArray
     from ensemble_kit.data.samples import SampleTable
+    from ensemble_kit.loading.cache import PhotoCache
     from ensemble_kit.training import ExpertJob, FoldResult
 
 
@@ -155,8 +156,9 @@ def train_experts(
     work = [_work(run, spec, settings) for spec, settings in zip(specs, settings_of, strict=True)]
     watcher.begin("training", sum(work) * len(chosen))
     before = 0.0
+    told: set[str] = set()
     for spec, settings, amount in zip(specs, settings_of, work, strict=True):
-        photos = _photos(run, settings, watcher)
+        photos = _photos(run, settings)
         folder = run.write_expert(spec.attributes, spec.condition, settings.model_dump(mode="json"))
         for fold in chosen:
             title = f"{describe_expert(spec.attributes, spec.condition)}, fold {fold + 1}/{run.n_folds}"
@@ -173,6 +175,10 @@ def train_experts(
             )
             if result.skipped:
                 watcher.say(f"{title}: done before, skipped")
+            for notice in result.notices:
+                if notice not in told:  # an unreadable photo is the same news in every fold
+                    watcher.say(f"note: {notice}")
+                told.add(notice)
             results.append(result)
             before += amount
     watcher.end()
@@ -197,16 +203,13 @@ def _covered(run: Run, spec: ExpertSpec) -> BoolArray:
     return inside
 
 
-def _photos(run: Run, settings: TrainSettings, watcher: Watcher) -> Any:
+def _photos(run: Run, settings: TrainSettings) -> PhotoCache:
     """The decoded photos of the run; one cache serves every expert and fold with the same preprocessing."""
     from ensemble_kit.data.decode import Preprocess
     from ensemble_kit.loading.cache import PhotoCache
 
     preprocess = Preprocess(size=settings.size, crop=settings.crop, mean=settings.mean, std=settings.std)
-    photos = PhotoCache.build(run.table, preprocess, run.folder / "cache")
-    for problem in photos.problems:
-        watcher.say(f"note: {problem.path}: {problem.problem}; left out")
-    return photos
+    return PhotoCache.build(run.table, preprocess, run.folder / "cache")
 
 
 def predict_run(run: Run, table: SampleTable, name: str, watcher: Watcher, **options: Any) -> Path:

@@ -1,0 +1,1 @@
+"""Draws the generated faces: who, how they look, and every part of a photo."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ensemble_kit.arrays import IdArray
 from ensemble_kit.data.listing import number_inside, visible
 from ensemble_kit.data.rows import Rows, number_or_none, read_rows
 from ensemble_kit.data.table import SampleTable, TableBuilder
 from ensemble_kit.errors import DataError
+from ensemble_kit.ids import match_ids
 from ensemble_kit.schema import Schema
 
 MASK = ("worn", "incorrect", "not_worn")
@@ -21,14 +26,14 @@ def read_eval(folder: Path, schema: Schema) -> SampleTable:
     _check_image_ids(rows)
     found = {entry.name for entry in visible(folder / "images") if entry.is_file()}
     columns = TableBuilder(folder.name)
-    people = _people(folder, columns)
+    people = _people(folder, rows["ImageID"], columns)
     answers = _answers(folder, schema, columns)
     for line, image in rows.pairs("ImageID"):
         if image not in found:
             columns.say("info.csv", f"line {line}: no photo images/{image}; left out, so its answer will be missing")
             continue
         labels = {name: known.get(image, unlabelled) for name, (known, unlabelled) in answers.items()}
-        columns.add(sample_id=image, path=f"images/{image}", group_id=people.get(image, image), **labels)
+        columns.add(sample_id=image, path=f"images/{image}", group_id=people[image], **labels)
     listed = set(rows["ImageID"])
     for image in sorted(found - listed):
         columns.say(f"images/{image}", "this photo is not in info.csv; it is left out")
@@ -46,15 +51,56 @@ def _check_image_ids(rows: Rows) -> None:
     rows.refuse_repeated("ImageID")
 
 
-def _people(folder: Path, columns: TableBuilder) -> dict[str, str]:
-    if not (folder / "people.csv").is_file():
-        return {}
-    rows = read_rows(folder / "people.csv", ["ImageID", "person"])
+def read_people(path: Path, ids: IdArray) -> IdArray:
+    """Who is on each photo, from a table with ImageID and person.
+
+    Args:
+        path: the table; its rows may stand in any order.
+        ids: the photos, `(n_samples,)`.
+
+    Returns:
+        `(n_samples,)` the person of each photo; a photo whose person is left blank is a group of its own.
+
+    Raises:
+        DataError: no such file, not UTF-8, a column missing, a photo twice, or ids that only one of the two has.
+    """
+    rows = _people_rows(Path(path))
+    listed = np.array(rows["ImageID"], dtype=np.str_)
+    wanted = np.asarray(ids, dtype=np.str_)
+    order = match_ids(listed, wanted, str(path), "name each photo once, a blank person where nobody is known")
+    people = rows["person"] if order is None else [rows["person"][row] for row in order]
+    return np.array(_alone_where_blank(wanted.tolist(), people), dtype=np.str_)
+
+
+def _people_rows(path: Path) -> Rows:
+    rows = read_rows(path, ["ImageID", "person"])
     rows.refuse_repeated("ImageID")
-    unnamed = [image for image, person in zip(rows["ImageID"], rows["person"], strict=True) if not person]
+    return rows
+
+
+def _alone_where_blank(images: Sequence[str], people: Sequence[str]) -> list[str]:
+    """The photo's own id where nobody is named, marked when a person is called so."""
+    named = {person for person in people if person}
+    groups = []
+    for image, person in zip(images, people, strict=True):
+        alone = image
+        while not person and alone in named:
+            alone += " (alone)"
+        groups.append(person or alone)
+    return groups
+
+
+def _people(folder: Path, images: Sequence[str], columns: TableBuilder) -> dict[str, str]:
+    """Photo -> group, for the listed photos; people.csv may be there, and may leave photos out."""
+    if not (folder / "people.csv").is_file():
+        return dict(zip(images, images, strict=True))
+    rows = _people_rows(folder / "people.csv")
+    known = dict(zip(rows["ImageID"], rows["person"], strict=True))
+    people = [known.get(image, "") for image in images]
+    unnamed = [image for image, person in zip(images, people, strict=True) if not person]
     if unnamed:
         columns.say("people.csv", f"{len(unnamed)} photo(s) without a person, first {unnamed[0]}; each stands alone")
-    return {image: person for image, person in zip(rows["ImageID"], rows["person"], strict=True) if person}
+    return dict(zip(images, _alone_where_blank(images, people), strict=True))
 
 
 def _answers(folder: Path, schema: Schema, columns: TableBuilder) -> dict[str, tuple[dict[str, Any], Any]]:

@@ -44,6 +44,20 @@ def has(data: Path, part: str) -> bool:
     return part_folder(data, part) is not None
 
 
+def template(data: Path, schema: Schema) -> Path | None:
+    """`eval/info.csv`, when `mask*6 + gender*3 + age` is the schema's own numbering."""
+    classes = [(attribute.name, attribute.classes) for attribute in schema.attributes]
+    is_the_task = (
+        classes[:-1] == [("mask", MASK), ("gender", GENDER)]
+        and classes[-1][0] == "age"
+        and len(classes[-1][1]) == 3
+        and schema["age"].borders is not None
+        and schema.is_product
+    )
+    folder = part_folder(data, "eval") if is_the_task else None
+    return folder / LISTS["eval"] if folder and (folder / LISTS["eval"]).is_file() else None
+
+
 def read(data: Path, schema: Schema, part: str) -> SampleTable:
     """Reads one part.
 

@@ -15,6 +15,10 @@ from ensemble_kit.schema import Schema
 PARTS = ("train", "eval")
 
 
+def _no_template(*_: object) -> None:
+    return None
+
+
 @dataclass(frozen=True)
 class Layout:
     """One way to lay out photos and labels.
@@ -23,15 +27,17 @@ class Layout:
         detect: whether a file or folder looks like this layout.
         has: whether it sets photos apart for a part ("train" or "eval").
         read: (data, schema, part) -> sample table.
+        template: (data, schema) -> the table whose ids a submission repeats; None when there is none.
     """
 
     detect: Callable[[Path], bool]
     has: Callable[[Path, str], bool]
     read: Callable[[Path, Schema, str], SampleTable]
+    template: Callable[[Path, Schema], Path | None] = _no_template
 
 
 LAYOUTS: Mapping[str, Layout] = {
-    "competition": Layout(competition.detect, competition.has, competition.read),
+    "competition": Layout(competition.detect, competition.has, competition.read, competition.template),
     "table": Layout(plain.detect_table, plain.table_has, plain.read_table),
     "folders": Layout(plain.detect_folders, plain.folders_have, plain.read_folders),
 }
@@ -65,9 +71,35 @@ def find_layout(data: Path, layout: str = "auto") -> str:
 
 
 def has_part(data: Path, part: str, layout: str = "auto") -> bool:
-    """Whether `data` sets photos apart for the part."""
+    """Whether `data` sets photos apart for the part: the competition's folder, a `split` column, a folder on top.
+
+    Raises:
+        UsageError: an unknown part or layout.
+        DataError: no such data, or nothing that any layout recognises.
+    """
+    _check_part(part)
     data = Path(data)
     return LAYOUTS[find_layout(data, layout)].has(data, part)
+
+
+def template_of(data: Path, schema: Schema, layout: str = "auto") -> Path | None:
+    """The evaluation table whose ids, in its order, a submission has to repeat.
+
+    Args:
+        data: as for `read_samples`, or its evaluation part alone.
+        schema: whose joint classes the submission's numbers are.
+        layout: a name of `LAYOUTS`, or "auto".
+
+    Returns:
+        The competition's `eval/info.csv`. None where nothing was handed out, and when the schema numbers its joint
+        classes otherwise than the task: an answer against that table would mean something else.
+
+    Raises:
+        UsageError: an unknown layout.
+        DataError: no such data, or nothing that any layout recognises.
+    """
+    data = Path(data)
+    return LAYOUTS[find_layout(data, layout)].template(data, schema)
 
 
 def read_layout(data: Path, schema: Schema, part: str, layout: str = "auto") -> SampleTable:
@@ -77,7 +109,11 @@ def read_layout(data: Path, schema: Schema, part: str, layout: str = "auto") -> 
         UsageError: an unknown part or layout, or a schema that the layout cannot label.
         DataError: what is wrong with the data, in one line.
     """
-    if part not in PARTS:
-        raise UsageError(f'part "{part}"{nearest(part, PARTS)}')
+    _check_part(part)
     data = Path(data)
     return LAYOUTS[find_layout(data, layout)].read(data, schema, part)
+
+
+def _check_part(part: str) -> None:
+    if part not in PARTS:
+        raise UsageError(f'part "{part}"{nearest(part, PARTS)}')

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fake_tree import (
     JPEG,
@@ -24,6 +25,7 @@ from fake_tree import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ensemble_kit.data.answers import read_people
 from ensemble_kit.data.samples import SampleTable, read_samples
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.schema import Attribute, Schema
@@ -348,6 +350,47 @@ def test_eval_ids_order_and_people(tmp_path: Path) -> None:
     assert table.joint().tolist() == [13, 4, -1]
     assert table.root == tmp_path / "eval"
     assert all(path.is_file() for path in table.paths)
+
+
+def test_photos_without_a_person_stand_alone(tmp_path: Path) -> None:
+    answers = {"1": 0, "2": 0, "3": 0, "4": 0}
+    table = read(write_eval(tmp_path, answers, {"1": "2", "2": "", "3": "2"}), "eval")
+    assert table.groups.tolist() == ["2", "2 (alone)", "2", "4"]
+    assert said(table) == ["eval/people.csv: 2 photo(s) without a person, first 2; each stands alone"]
+
+
+def test_people_are_joined_by_id(tmp_path: Path) -> None:
+    path = write(tmp_path / "people.csv", "\ufeffperson,ImageID,note\nanna,b,x\n,a,\nanna,c,\nb,d,\n")
+    assert read_people(path, np.array(["a", "b", "c", "d"])).tolist() == ["a", "anna", "anna", "b"]
+    assert read_people(path, np.array(["d", "c", "b", "a"])).tolist() == ["b", "anna", "anna", "a"]
+    assert read_people(write(path, "ImageID,person\na,b\nb,\n"), np.array(["a", "b"])).tolist() == ["b", "b (alone)"]
+
+
+BAD_PEOPLE = {
+    "unknown id": ("ImageID,person\na,x\nb,y\nc,z\n", r'1 are too many, the first is "c"; name each photo once'),
+    "missing id": ("ImageID,person\na,x\n", r'expected the same 2 ids, found 1: 1 are missing, the first is "b"'),
+    "no rows": ("ImageID,person\n", r"2 are missing"),
+    "twice": ("ImageID,person\na,x\nb,y\na,x\n", r'line 4: ImageID "a" stands on line 2 already'),
+    "column": ("ImageID,name\na,x\n", r"missing column person \(expected ImageID, person; found ImageID, name\)"),
+    "short line": ("ImageID,person\na\n", r"line 2: expected 2 values, found 1"),
+    "empty": ("", r"found an empty file"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), BAD_PEOPLE.values(), ids=BAD_PEOPLE.keys())
+def test_bad_people_files(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        read_people(write(tmp_path / "people.csv", text), np.array(["a", "b"]))
+    assert "\n" not in str(caught.value)
+
+
+def test_people_files_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "people.csv"
+    with pytest.raises(DataError, match="expected a csv file with ImageID, person, found none"):
+        read_people(path, np.array(["a"]))
+    path.write_bytes("ImageID,person\na,Zoë\n".encode("latin-1"))
+    with pytest.raises(DataError, match="expected text in UTF-8"):
+        read_people(path, np.array(["a"]))
 
 
 def test_without_answers_eval_is_unlabelled_even_though_info_says_0(tmp_path: Path) -> None:

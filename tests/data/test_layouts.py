@@ -8,8 +8,9 @@ import pytest
 from fake_tree import face_schema, write, write_eval, write_photo, write_train
 
 from ensemble_kit.data.layouts import LAYOUTS, find_layout, has_part
-from ensemble_kit.data.samples import read_samples
+from ensemble_kit.data.samples import read_samples, template_of
 from ensemble_kit.errors import DataError, UsageError
+from ensemble_kit.schema import Attribute, Schema
 
 
 def test_the_table_of_layouts() -> None:
@@ -84,3 +85,58 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
     (write_train(tmp_path) / "train" / "images" / "a\nb").mkdir()
     with pytest.raises(DataError, match=r"the name 'a\\nb' holds characters that are no plain text; rename it"):
         read_samples(tmp_path, face_schema())
+
+
+def test_the_template_wherever_data_points(tmp_path: Path) -> None:
+    write_eval(write_train(tmp_path), {"b.jpg": 13, "a.jpg": 4})
+    info = tmp_path / "eval" / "info.csv"
+    for data in (tmp_path, tmp_path / "eval", info):
+        for layout in ("auto", "competition"):
+            found = template_of(data, face_schema(), layout)
+            assert found is not None
+            assert found.samefile(info)
+    assert template_of(tmp_path / "train", face_schema()) is None
+    assert template_of(tmp_path, face_schema(), "folders") is None
+    info.unlink()
+    assert template_of(tmp_path, face_schema()) is None
+
+
+MASK, GENDER, AGE = face_schema().attributes
+OTHER_NUMBERINGS = {
+    "other order": Schema(GENDER, MASK, AGE),
+    "other class order": Schema(Attribute("mask", ["not_worn", "incorrect", "worn"]), GENDER, AGE),
+    "other names": Schema(MASK, Attribute("gender", ["man", "woman"]), AGE),
+    "fewer attributes": Schema(MASK, GENDER),
+    "more attributes": Schema(MASK, GENDER, AGE, Attribute("hat", ["yes", "no"])),
+    "another last one": Schema(MASK, GENDER, Attribute("race", ["a", "b", "c"])),
+    "other ages": Schema(MASK, GENDER, Attribute("age", ["young", "old"], borders=[30])),
+    "ages by name": Schema(MASK, GENDER, Attribute("age", ["old", "young", "middle"])),
+    "one attribute": Schema(MASK),
+    "a taxonomy": Schema(MASK, GENDER, AGE, paths=[["worn", "male", "<30"], ["not_worn", "female", ">=60"]]),
+}
+
+
+@pytest.mark.parametrize("schema", OTHER_NUMBERINGS.values(), ids=OTHER_NUMBERINGS.keys())
+def test_no_template_for_another_numbering(tmp_path: Path, schema: Schema) -> None:
+    write_eval(tmp_path, {"a.jpg": 4})
+    assert template_of(tmp_path, schema) is None
+
+
+def test_parts_of_a_table_by_its_split_column(tmp_path: Path) -> None:
+    """Forced or found, and with a competition's tree around it."""
+    write_eval(write_train(tmp_path), {"a.jpg": 0})
+    for text, expected in (
+        ("path,split\na,train\nb,TEST\n", (True, True)),
+        ("path,split\na,train\nb,val\n", (True, False)),
+        ("path,split\na,eval\n", (False, True)),
+        ("path\na\n", (True, False)),
+    ):
+        table = write(tmp_path / "samples.csv", text)
+        for data, layout in ((tmp_path, "table"), (table, "table"), (table, "auto")):
+            assert (has_part(data, "train", layout), has_part(data, "eval", layout)) == expected
+        assert template_of(tmp_path, face_schema(), "table") is None
+        assert template_of(table, face_schema()) is None
+    with pytest.raises(UsageError, match='part "evla"; did you mean "eval"'):
+        has_part(tmp_path, "evla")
+    with pytest.raises(UsageError, match='layout "tabel"; did you mean "table"'):
+        template_of(tmp_path, face_schema(), "tabel")

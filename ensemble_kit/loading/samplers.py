@@ -37,6 +37,13 @@ def balanced(targets: IntArray, generator: np.random.Generator) -> IntArray:
 SAMPLERS: dict[str, Sampler] = {"natural": natural, "balanced": balanced}
 
 
+def find_sampler(name: str) -> Sampler:
+    """The sampler of a name; UsageError when there is none."""
+    if name not in SAMPLERS:
+        raise UsageError(f'no sampler "{name}"{nearest(name, SAMPLERS)}')
+    return SAMPLERS[name]
+
+
 def epoch_batches(sampler: str, targets: IntArray, batch_size: int, seed: int, epoch: int) -> list[IntArray]:
     """The batches of one epoch, as positions into `targets`; the same for the same (seed, epoch).
 
@@ -45,11 +52,10 @@ def epoch_batches(sampler: str, targets: IntArray, batch_size: int, seed: int, e
     Raises:
         UsageError: an unknown sampler, or a batch size of 1.
     """
-    if sampler not in SAMPLERS:
-        raise UsageError(f'no sampler "{sampler}"{nearest(sampler, SAMPLERS)}')
+    draw = find_sampler(sampler)
     if batch_size < 2:
         raise UsageError(f"batch size: expected at least 2 (batch norm needs two photos), found {batch_size}")
-    order = SAMPLERS[sampler](targets, np.random.Generator(np.random.PCG64([seed, epoch, 1])))
+    order = draw(targets, np.random.Generator(np.random.PCG64([seed, epoch, 1])))
     starts = list(range(0, len(order), batch_size))
     if len(starts) > 1 and len(order) - starts[-1] == 1:
         starts.pop()

@@ -62,6 +62,13 @@ TRANSFORMS: dict[str, Callable[[Any, Size], Any]] = {
 """Name -> (albumentations, photo size) -> transform, on uint8 photos."""
 
 
+def check_transforms(names: Sequence[str]) -> None:
+    """Raises UsageError when one of the names is not in `TRANSFORMS`."""
+    for name in names:
+        if name not in TRANSFORMS:
+            raise UsageError(f'no augmentation "{name}"{nearest(name, TRANSFORMS)}')
+
+
 class Augment:
     """A pipeline whose draws depend on (seed, epoch, sample) alone: not on workers, order, or what ran before.
 
@@ -75,9 +82,7 @@ class Augment:
     """
 
     def __init__(self, names: Sequence[str], size: Size, seed: int):
-        for name in names:
-            if name not in TRANSFORMS:
-                raise UsageError(f'no augmentation "{name}"{nearest(name, TRANSFORMS)}')
+        check_transforms(names)
         self.seed = seed
         self._pipeline: Any = None
         if names:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import UsageError
 from ensemble_kit.files import sha256_json
 from ensemble_kit.graph import check_condition, describe_expert
-from ensemble_kit.models.backbones import Builder, backbone_name, describe_weights
+from ensemble_kit.loading.samplers import find_sampler
+from ensemble_kit.loading.transforms import check_transforms
+from ensemble_kit.models.backbones import Builder, backbone_name, describe_weights, find_backbone
 from ensemble_kit.schema import Schema
 
 NOT_SETTINGS = ("schema", "device", "workers", "threads")
@@ -79,6 +81,7 @@ class ExpertJob:
         self.schema.block(self.attributes)
         object.__setattr__(self, "condition", check_condition(self.condition, self.schema))
         parse_keep(self.keep)
+        check_job_names(self.backbone, self.sampler, self.augment)
         if self.epochs < 1:
             raise UsageError(f"epochs: expected at least 1, found {self.epochs}")
         if set(self.attributes) & set(self.condition):
@@ -124,6 +127,17 @@ class ExpertJob:
 
 def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def check_job_names(backbone: str | Builder, sampler: str, augment: Sequence[str]) -> None:
+    """Refuses names that no table knows: cheap, so that it can come before any photo is decoded.
+
+    Raises:
+        UsageError: an unknown backbone, sampler or augmentation, with the nearest known one.
+    """
+    find_backbone(backbone)
+    find_sampler(sampler)
+    check_transforms(augment)
 
 
 def parse_keep(keep: str) -> tuple[str, int]:

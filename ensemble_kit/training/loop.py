@@ -42,12 +42,15 @@ def train_fold(
         folder: gets `best.safetensors`, `oof.npy` (`(n_held_out, n_classes)` float32, the fold's rows in table order,
             NaN where a photo is unreadable), `metrics.jsonl`, `DONE`; while it runs also `state.pt`, `state.prev.pt`
             and `lock`.
-        restart: train anew, whatever the folder holds.
+        restart: train anew, whatever the folder holds; it is forgotten once nothing is left that could stop the new
+            training from beginning.
         on_epoch: told each epoch's line after its files are written.
         on_step: told (steps done, steps in all).
 
     Raises:
-        DataError: nothing to train on, or the folder holds another training (it says what differs).
+        UsageError: a name or a device that is not there.
+        DataError: nothing to train on, first weights that cannot be had, or the folder holds another training (it
+            says what differs).
         DivergedError: the loss stopped being finite; the files are those of the epoch before.
         StoppedError: SIGTERM; the same call goes on from the last whole epoch.
     """
@@ -56,10 +59,8 @@ def train_fold(
     photos.check(table, job.preprocess)
     files = FoldFolder(folder, job.identity(table, folds))
     with files.locked(), _stoppable(job):
-        if restart:
-            files.clear()
         rows = choose_rows(job, table, folds, photos)
-        if files.is_done():
+        if not restart and files.is_done():
             return files.result(skipped=True, notices=rows.notices)
         with ExitStack() as stack:
             stack.enter_context(num_threads(job.threads))
@@ -67,7 +68,9 @@ def train_fold(
             devices = [torch.cuda.current_device()] if compute.device.type == "cuda" else []
             stack.enter_context(torch.random.fork_rng(devices=devices))
             session = Session(job, table, photos, files, rows, compute)
-            resumed = session.resume()
+            resumed = not restart and session.resume()
+            if not resumed:
+                session.begin()
             session.run(on_epoch, on_step)
             session.finish()
             return files.result(resumed=resumed, notices=session.notices)

@@ -23,7 +23,7 @@ from ensemble_kit.loading.dataset import EpochLoader, TrainingPhotos
 from ensemble_kit.loading.samplers import epoch_batches
 from ensemble_kit.loading.transforms import Augment
 from ensemble_kit.metrics import accuracy, macro_f1
-from ensemble_kit.models.backbones import backbone_name
+from ensemble_kit.models.backbones import backbone_name, load_weights
 from ensemble_kit.models.checkpoint import load_expert, save_checkpoint
 from ensemble_kit.models.compute import Compute, predict_probs
 from ensemble_kit.models.heads import block_head, build_network, mix_seed
@@ -67,9 +67,10 @@ class Session:
         self.where = f"{compute.describe()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
         self.preprocess = job.preprocess
         self.head = block_head(job.schema, job.attributes)
-        self.network = build_network(job.backbone, job.weights, len(self.head.classes), (job.seed, job.fold))
+        self.network = build_network(job.backbone, "none", len(self.head.classes), (job.seed, job.fold))
         compute.place(self.network)
         self.optimizer = make_optimizer(self.network, job)
+        self.augment = Augment(job.augment, job.size, mix_seed(job.seed, job.fold))
         self.n_batches = len(self.batches(1))
         self.next_epoch = 1
         self.best: _Best | None = None
@@ -80,11 +81,15 @@ class Session:
         seed = mix_seed(self.job.seed, self.job.fold)
         return epoch_batches(self.job.sampler, self.rows.train_targets, self.job.batch_size, seed, epoch)
 
+    def begin(self) -> None:
+        """Puts in the first weights, then forgets what the folder holds: from here on nothing is checked any more."""
+        load_weights(self.network.backbone, self.job.backbone, self.job.weights)
+        self.files.clear()
+
     def resume(self) -> bool:
         """Takes up the folder's state, if it has one."""
         state = self.files.load_state()
         if state is None:
-            self.files.clear()  # what a call left behind that was killed before its first state
             return False
         self.network.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -113,8 +118,7 @@ class Session:
     def run(self, on_epoch: Callable[[EpochLine], None] | None, on_step: Callable[[int, int], None] | None) -> None:
         """Trains the epochs that are left."""
         job = self.job
-        augment = Augment(job.augment, job.size, mix_seed(job.seed, job.fold))
-        data = TrainingPhotos(self.photos.photos, self.rows.train, self.rows.train_targets, augment)
+        data = TrainingPhotos(self.photos.photos, self.rows.train, self.rows.train_targets, self.augment)
         epochs = range(self.next_epoch, job.epochs + 1)
         loader = EpochLoader(data, self.batches, epochs, job.workers)
         try:

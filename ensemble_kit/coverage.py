@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,6 +15,11 @@ from ensemble_kit.graph import Graph, Node, check_condition, describe_condition,
 from ensemble_kit.schema import Attribute, Schema
 
 FALLBACKS = ("refuse", "pooled")
+
+SHORT_FORMS: Mapping[tuple[tuple[str, ...], tuple[str, ...]], str] = {
+    (("age",), ("mask",)): "ens train-age --mask-state",
+}
+"""(attributes, parents) -> the command that takes the parent's class alone, for hints."""
 
 
 class Expert(Protocol):
@@ -140,14 +146,15 @@ def _found(node: Node, experts: Sequence[Expert]) -> str:
 
 
 def _gap(node: Node, uncovered: Sequence[Mapping[str, str]], found: str, fallback: str, served: bool) -> str:
+    pooled = f'"ens train {shlex.quote(node.name)}"'
     if not node.parents:
-        return f'no {node.name} expert (found: {found}); train it with "ens train {node.name}"'
+        return f"no {node.name} expert (found: {found}); train it with {pooled}"
     states = ", ".join(_state_text(state) for state in uncovered)
     commands = [f'"{_train_command(node, state)}"' for state in uncovered[:3]] + ["..."] * (len(uncovered) > 3)
     text = f"no {node.name} expert for {states} (found: {found}); train it with {', '.join(commands)} or"
     if fallback == "pooled":
-        return f'{text} a pooled one with "ens train {node.name}"'
-    return f"{text} combine with --fallback pooled" + ("" if served else f' after "ens train {node.name}"')
+        return f"{text} a pooled one with {pooled}"
+    return f"{text} combine with --fallback pooled" + ("" if served else f" after {pooled}")
 
 
 def _state_text(state: Mapping[str, str]) -> str:
@@ -155,7 +162,8 @@ def _state_text(state: Mapping[str, str]) -> str:
 
 
 def _train_command(node: Node, state: Mapping[str, str]) -> str:
-    if node.attributes == ("age",) and node.parents == ("mask",):  # the face-mask task has short forms
-        return f"ens train-age --mask-state {state['mask']}"
-    given = " ".join(f"--given {name}={value}" for name, value in state.items())
-    return f"ens train {node.name} {given}"
+    short = SHORT_FORMS.get((node.attributes, node.parents))
+    if short is not None:
+        return " ".join([short, *(shlex.quote(value) for value in state.values())])
+    given = " ".join(f"--given {shlex.quote(f'{name}={value}')}" for name, value in state.items())
+    return f"ens train {shlex.quote(node.name)} {given}"

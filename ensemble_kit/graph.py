@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,8 @@ class Graph:
             the text form `"gender,age"` of a block is accepted too, since TOML has no tuple keys.
 
     Raises:
-        UsageError: a cycle, an attribute in two nodes, a parent that no node predicts, a node that is its own parent.
+        UsageError: not names and lists of names, a cycle, an attribute in two nodes, a parent that no node predicts,
+            a node that is its own parent.
 
     Examples:
         >>> Graph({"age": ["mask"], "mask": []}).nodes
@@ -39,9 +40,10 @@ class Graph:
     """
 
     def __init__(self, edges: Mapping[str | tuple[str, ...], Sequence[str]]):
+        if not isinstance(edges, Mapping):
+            raise UsageError(f'graph: expected node -> parents, found {edges!r}; write {{"mask": [], "age": ["mask"]}}')
         for key, parents in edges.items():
-            if isinstance(parents, str):
-                raise UsageError(f'graph: parents of {key!r} must be a list, found "{parents}"; write ["{parents}"]')
+            _check_parents(key, parents)
         written = [Node(_names(key), tuple(parents)) for key, parents in edges.items()]
         owner: dict[str, Node] = {}
         for node in written:
@@ -91,7 +93,8 @@ class Graph:
 
     @classmethod
     def from_json(cls, value: Any) -> Graph:
-        if not isinstance(value, Mapping) or not all(isinstance(parents, list) for parents in value.values()):
+        lists = value.values() if isinstance(value, Mapping) else [None]
+        if not all(isinstance(parents, list) and all(isinstance(p, str) for p in parents) for parents in lists):
             raise DataError('graph: expected {"node": ["parent", ...]}, as in {"mask": [], "age": ["mask"]}')
         return cls(value)
 
@@ -105,8 +108,20 @@ class Graph:
         return f"Graph({ {node.name: list(node.parents) for node in self.nodes} })"
 
 
+def _check_parents(key: object, parents: object) -> None:
+    if isinstance(parents, str):
+        raise UsageError(f'graph: parents of {key!r} must be a list, found "{parents}"; write ["{parents}"]')
+    if not isinstance(parents, Sequence) or not all(isinstance(parent, str) for parent in parents):
+        raise UsageError(
+            f"graph: parents of {key!r} must be a list of attribute names, found {parents!r}; "
+            "write [] when nothing conditions it"
+        )
+
+
 def _names(key: str | tuple[str, ...]) -> tuple[str, ...]:
-    names = tuple(part.strip() for part in key.split(",")) if isinstance(key, str) else tuple(key)
+    parts = key.split(",") if isinstance(key, str) else key
+    is_text = isinstance(parts, Sequence) and all(isinstance(part, str) for part in parts)
+    names = tuple(part.strip() for part in parts) if is_text else ()
     if not names or not all(names):
         raise UsageError(f"graph: {key!r} is not a node; write an attribute's name or several with commas")
     return names
@@ -130,12 +145,17 @@ def check_condition(condition: Mapping[str, Sequence[str] | str], schema: Schema
     """A condition with its classes in the schema's order; a single class may be given as text.
 
     Raises:
-        UsageError: an unknown attribute or class (with the nearest known one), or no class at all.
+        UsageError: an unknown attribute or class (with the nearest known one), no class at all, or not a mapping.
     """
+    if not isinstance(condition, Mapping):
+        raise UsageError(f'condition: expected attribute -> classes, found {condition!r}; write {{"mask": "worn"}}')
     checked = {}
     for name in sorted(condition, key=lambda n: schema.names.index(n) if n in schema.names else -1):
         attribute = schema[name]
         classes = condition[name]
+        if not isinstance(classes, Iterable):
+            known = ", ".join(attribute.classes)
+            raise UsageError(f'condition: "{name}" must be a class or a list of classes ({known}), found {classes!r}')
         chosen = (classes,) if isinstance(classes, str) else tuple(classes)
         numbers = sorted({attribute.index(c) for c in chosen})
         if not numbers:

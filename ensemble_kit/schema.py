@@ -163,6 +163,21 @@ class Schema:
                 return attribute
         raise UsageError(f'the schema has no attribute "{name}"{nearest(name, self.names)}')
 
+    def in_order(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Some attributes' names in the schema's order, however they were typed.
+
+        Raises:
+            UsageError: a name that is no attribute, or one named twice.
+        """
+        if isinstance(names, str) or not isinstance(names, Sequence):
+            hint = f"; write [{names!r}]" if isinstance(names, str) else ""
+            raise UsageError(f"expected a list of attributes, found {names!r}{hint}")
+        columns = [self.names.index(self[name].name) for name in names]
+        for name in names:
+            if names.count(name) > 1:
+                raise UsageError(f'the list {", ".join(names)} names "{name}" twice; name it once')
+        return tuple(self.names[column] for column in sorted(columns))
+
     def block(self, names: Sequence[str]) -> Schema:
         """The schema of some attributes alone, in the order given: what an expert of a block predicts."""
         chosen = [self[name] for name in names]

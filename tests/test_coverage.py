@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -151,6 +152,35 @@ def test_all_gaps_are_listed_in_one_message(
     with pytest.raises(UsageError) as caught:
         chosen(graph, given, fallback)
     assert str(caught.value) == message
+
+
+ODD = Schema(Attribute("time of day", ["it's late", "<noon"]), Attribute("x", ["a", "b"]), Attribute("age", ["o", "y"]))
+
+
+@pytest.mark.parametrize("classes", [*ODD["time of day"].classes])
+def test_commands_can_be_pasted_into_a_shell(classes: str) -> None:
+    graph = Graph({"time of day": [], "x": ["time of day"], "age": []})
+    other = next(name for name in ODD["time of day"].classes if name != classes)
+    experts = [
+        Predictions(ODD["x"], [[0.5, 0.5]], ["a"], condition={"time of day": (other,)}),
+        Predictions(ODD["age"], [[0.5, 0.5]], ["a"]),
+    ]
+    with pytest.raises(UsageError) as caught:
+        choose_experts(ODD, graph, experts)
+    commands = [shlex.split(line[: line.rindex('"')]) for line in str(caught.value).split('"ens ')[1:]]
+    assert commands == [["train", "time of day"], ["train", "x", "--given", f"time of day={classes}"], ["train", "x"]]
+
+
+def test_the_short_form_is_for_age_given_mask_alone() -> None:
+    schema = Schema(Attribute("mask", ["on", "half on"]), Attribute("age", ["o", "y"]))
+    experts = [Predictions(schema["mask"], [[0.5, 0.5]], ["a"])]
+    with pytest.raises(UsageError) as caught:
+        choose_experts(schema, Graph({"mask": [], "age": ["mask"]}), experts)
+    assert '"ens train-age --mask-state on", "ens train-age --mask-state \'half on\'"' in str(caught.value)
+    by_age = Graph({"mask": ["age"], "age": []})
+    with pytest.raises(UsageError) as caught:
+        choose_experts(schema, by_age, [Predictions(schema["age"], [[0.5, 0.5]], ["a"])])
+    assert '"ens train mask --given age=o", "ens train mask --given age=y"' in str(caught.value)
 
 
 WRONG: list[tuple[list[Predictions], str, type[EnsembleKitError], str]] = [

@@ -71,13 +71,28 @@ BAD: list[tuple[Any, type[EnsembleKitError], str]] = [
     (lambda: Graph({"": []}), UsageError, "is not a node"),
     (lambda: Graph({"mask,": []}), UsageError, "is not a node"),
     (lambda: Graph({"mask": [], "age": "mask"}), UsageError, "parents of"),
+    (lambda: Graph({"age": 3}), UsageError, "parents of 'age' must be a list of attribute names, found 3; write []"),  # type: ignore[dict-item]
+    (lambda: Graph({"age": None}), UsageError, "parents of 'age' must be a list of attribute names, found None"),  # type: ignore[dict-item]
+    (lambda: Graph({"age": [3]}), UsageError, "must be a list of attribute names, found [3]"),  # type: ignore[list-item]
+    (lambda: Graph({"age": [["mask"]]}), UsageError, "must be a list of attribute names, found [['mask']]"),  # type: ignore[list-item]
+    (lambda: Graph({3: []}), UsageError, "3 is not a node"),  # type: ignore[dict-item]
+    (lambda: Graph({("age", 3): []}), UsageError, "('age', 3) is not a node"),  # type: ignore[dict-item]
+    (lambda: Graph(["age"]), UsageError, "graph: expected node -> parents, found ['age']"),  # type: ignore[arg-type]
+    (lambda: Graph(None), UsageError, "graph: expected node -> parents, found None"),  # type: ignore[arg-type]
     (lambda: Graph({"mask": [], "gender": [], "ages": []}).check(face_schema()), UsageError, 'did you mean "age"'),
     (lambda: Graph({"mask": []}).check(face_schema()), UsageError, "no node predicts gender, age"),
     (lambda: Graph.from_json({"mask": None}), DataError, 'expected {"node": ["parent", ...]}'),
+    (lambda: Graph.from_json({"mask": [3]}), DataError, 'expected {"node": ["parent", ...]}, as in'),
     (lambda: Graph.from_json([]), DataError, 'expected {"node": ["parent", ...]}'),
     (lambda: check_condition({"maks": "worn"}, face_schema()), UsageError, 'did you mean "mask"'),
     (lambda: check_condition({"mask": "wron"}, face_schema()), UsageError, 'did you mean "worn"'),
     (lambda: check_condition({"mask": []}, face_schema()), UsageError, "names no class; leave it out"),
+    (lambda: check_condition({"mask": 3}, face_schema()), UsageError, 'condition: "mask" must be a class or a list of'),  # type: ignore[dict-item]
+    (lambda: check_condition({"mask": None}, face_schema()), UsageError, "(worn, incorrect, not_worn), found None"),  # type: ignore[dict-item]
+    (lambda: check_condition({"mask": [3]}, face_schema()), UsageError, 'attribute "mask" has no class "3"'),  # type: ignore[list-item]
+    (lambda: check_condition({3: "worn"}, face_schema()), UsageError, 'no attribute "3"'),  # type: ignore[dict-item]
+    (lambda: check_condition(3, face_schema()), UsageError, "condition: expected attribute -> classes, found 3"),  # type: ignore[arg-type]
+    (lambda: check_condition("mask", face_schema()), UsageError, "expected attribute -> classes, found 'mask'"),  # type: ignore[arg-type]
 ]
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
@@ -113,6 +114,12 @@ def test_schemas_differ_by_order_classes_and_paths() -> None:
     assert hash(Schema(a, b)) == hash(full)
 
 
+@pytest.mark.parametrize("names", [(), ("age",), ("age", "mask"), ["gender", "age", "mask"]])
+def test_names_in_any_order_come_back_in_the_schema_s(names: Sequence[str]) -> None:
+    found = face_schema().in_order(names)
+    assert found == tuple(name for name in ("mask", "gender", "age") if name in names)
+
+
 BAD: list[tuple[Any, type[EnsembleKitError], str]] = [
     (lambda: Attribute("a", ["x", "x"]), UsageError, 'attribute "a": expected distinct classes'),
     (lambda: Attribute("a", []), UsageError, "expected distinct classes, found"),
@@ -127,6 +134,11 @@ BAD: list[tuple[Any, type[EnsembleKitError], str]] = [
     (lambda: face_schema()["mask"].numbers(["wron"]), DataError, 'unknown class "wron"; did you mean "worn"'),
     (lambda: face_schema()["mask"].index("off"), UsageError, 'has no class "off" (known: worn, incorrect, not_worn)'),
     (lambda: face_schema()["gendre"], UsageError, 'no attribute "gendre"; did you mean "gender"'),
+    (lambda: face_schema().in_order(["age", "maks"]), UsageError, 'no attribute "maks"; did you mean "mask"'),
+    (lambda: face_schema().in_order(["age", "mask", "age"]), UsageError, 'names "age" twice; name it once'),
+    (lambda: face_schema().in_order("age"), UsageError, "expected a list of attributes, found 'age'; write ['age']"),
+    (lambda: face_schema().in_order(3), UsageError, "expected a list of attributes, found 3"),  # type: ignore[arg-type]
+    (lambda: face_schema().in_order([["age"]]), UsageError, "the schema has no attribute"),  # type: ignore[list-item]
     (lambda: Schema(), UsageError, "expected distinct attributes"),
     (lambda: Schema(face_schema()["age"], face_schema()["age"]), UsageError, "expected distinct attributes"),
     (lambda: Schema(Attribute("a", ["x"]), paths=[["x", "x"]]), UsageError, "must name one class for each"),

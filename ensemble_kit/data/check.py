@@ -17,7 +17,7 @@ from ensemble_kit.data.check_text import report_text
 from ensemble_kit.data.decode import PhotoError, decode_photo
 from ensemble_kit.data.fixes import FixReport, apply_fixes, read_fixes
 from ensemble_kit.data.folds import check_folds, make_folds, make_split, missing_classes
-from ensemble_kit.data.layouts import find_layout, has_part
+from ensemble_kit.data.layouts import LAYOUTS, find_layout, has_part
 from ensemble_kit.data.samples import read_samples
 from ensemble_kit.data.table import Problem, SampleTable
 from ensemble_kit.errors import DataError
@@ -139,10 +139,11 @@ def check_data(
     tables = [train]
     if has_part(data, "eval", name):
         tables.append(read_samples(data, schema, part="eval", layout=name))
-    found = [problem for table in tables for problem in table.problems]
+    other_data = [] if fixed is None or fixed.applied else list(fixed.problems)
+    found = [problem for table in tables for problem in table.problems if problem not in other_data]
     sizes: list[dict[str, int]] = [{} for _ in tables]
     if decode:
-        sizes = _decode_all(tables, name, found, progress)
+        sizes = _decode_all(tables, LAYOUTS[name].says_part, found, progress)
     fold_report, notices = _folds(train, folds, seed, val_ratio, found)
     parts = [_part(table, size) for table, size in zip(tables, sizes, strict=True)]
     return DataReport(
@@ -153,7 +154,7 @@ def check_data(
         eval=parts[1] if len(parts) > 1 else None,
         folds=fold_report,
         fixes=fixed,
-        notices=tuple(notices),
+        notices=(*map(str, other_data), *notices),
         problems=tuple(_by_file(found)),
     )
 
@@ -195,7 +196,7 @@ def _around(measured: Any, border: float) -> dict[int, int]:
 
 
 def _decode_all(
-    tables: Sequence[SampleTable], layout: str, found: list[Problem], progress: Progress | None
+    tables: Sequence[SampleTable], says_part: bool, found: list[Problem], progress: Progress | None
 ) -> list[dict[str, int]]:
     """Decodes every photo; appends what fails to `found`; returns the sizes seen, commonest first, per table."""
     total, done = sum(map(len, tables)), 0
@@ -203,7 +204,7 @@ def _decode_all(
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # OpenCV lets go of the interpreter while it decodes
         for table in tables:
             seen: Counter[str] = Counter()
-            start = f"{table.root.name}/" if layout == "competition" else ""
+            start = f"{table.root.name}/" if says_part else ""
             for path, result in zip(table.frame["path"], pool.map(_size_or_problem, table.paths), strict=True):
                 if isinstance(result, tuple):
                     seen[f"{result[0]} x {result[1]}"] += 1

@@ -33,7 +33,7 @@ def make_folds(joint: IntArray, groups: IdArray, *, n_folds: int, seed: int) -> 
         UsageError: fewer than 2 folds.
         DataError: fewer people than folds, or a fold that would stay empty.
     """
-    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     if n_folds < 2:
         raise UsageError(f"folds: expected 2 or more, found {n_folds}; for one held-out share use --val-ratio 0.1")
@@ -44,7 +44,9 @@ def make_folds(joint: IntArray, groups: IdArray, *, n_folds: int, seed: int) -> 
         )
     if len(joint) != len(groups):
         raise UsageError(f"folds: expected one group a photo, found {len(joint)} labels and {len(groups)} groups")
-    splitter = StratifiedGroupKFold(n_splits=n_folds, shuffle=True, random_state=seed)
+    # with one photo a group there is nothing to keep whole, and keeping it takes minutes at a million groups
+    kind = StratifiedKFold if n_groups == len(groups) else StratifiedGroupKFold
+    splitter = kind(n_splits=n_folds, shuffle=True, random_state=seed)
     strata = _common_strata(np.asarray(joint), n_folds)
     folds = np.full(len(joint), TRAINING_ONLY, dtype=np.int64)
     with warnings.catch_warnings():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ensemble_kit.data import competition, plain
 from ensemble_kit.data.listing import names_of
-from ensemble_kit.data.table import SampleTable
+from ensemble_kit.data.table import SampleTable, check_names
 from ensemble_kit.errors import DataError, UsageError, nearest
 from ensemble_kit.schema import Schema
 
@@ -28,16 +28,18 @@ class Layout:
         has: whether it sets photos apart for a part ("train" or "eval").
         read: (data, schema, part) -> sample table.
         template: (data, schema) -> the table whose ids a submission repeats; None when there is none.
+        says_part: whether findings put the part's folder before a path, since the table's paths start below it.
     """
 
     detect: Callable[[Path], bool]
     has: Callable[[Path, str], bool]
     read: Callable[[Path, Schema, str], SampleTable]
     template: Callable[[Path, Schema], Path | None] = _no_template
+    says_part: bool = False
 
 
 LAYOUTS: Mapping[str, Layout] = {
-    "competition": Layout(competition.detect, competition.has, competition.read, competition.template),
+    "competition": Layout(competition.detect, competition.has, competition.read, competition.template, says_part=True),
     "table": Layout(plain.detect_table, plain.table_has, plain.read_table),
     "folders": Layout(plain.detect_folders, plain.folders_have, plain.read_folders),
 }
@@ -110,6 +112,7 @@ def read_layout(data: Path, schema: Schema, part: str, layout: str = "auto") -> 
         DataError: what is wrong with the data, in one line.
     """
     _check_part(part)
+    check_names(schema)
     data = Path(data)
     return LAYOUTS[find_layout(data, layout)].read(data, schema, part)
 

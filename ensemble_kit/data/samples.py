@@ -8,10 +8,19 @@ from typing import Literal
 from ensemble_kit.data.fixes import apply_fixes, read_fixes
 from ensemble_kit.data.layouts import LAYOUTS, has_part, read_layout, template_of
 from ensemble_kit.data.plain import schema_from_table
-from ensemble_kit.data.table import Problem, SampleTable
+from ensemble_kit.data.table import Problem, SampleTable, check_names
 from ensemble_kit.schema import Schema
 
-__all__ = ["LAYOUTS", "Problem", "SampleTable", "has_part", "read_samples", "schema_from_table", "template_of"]
+__all__ = [
+    "LAYOUTS",
+    "Problem",
+    "SampleTable",
+    "check_names",
+    "has_part",
+    "read_samples",
+    "schema_from_table",
+    "template_of",
+]
 
 
 def read_samples(

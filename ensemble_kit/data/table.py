@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from ensemble_kit.arrays import IdArray, IntArray
 from ensemble_kit.data.rows import Rows, number_or_none, read_rows
-from ensemble_kit.errors import DataError, nearest
+from ensemble_kit.errors import DataError, UsageError, nearest
 from ensemble_kit.files import sha256_json, write_text
 from ensemble_kit.schema import Attribute, Schema
 
@@ -20,6 +20,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KEYS = ("sample_id", "path", "group_id")
+RESERVED = (*KEYS, "fold", "split")
+"""Columns that tables have beside the labels, so no attribute may be called like one."""
+
+
+def check_names(schema: Schema) -> None:
+    """Raises UsageError when an attribute is called like a column of the sample table itself."""
+    for name in schema.names:
+        if name in RESERVED:
+            raise UsageError(
+                f'"{name}" is no name for an attribute: the sample table keeps {", ".join(RESERVED)} for itself; '
+                "rename it in the schema"
+            )
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,9 @@ class SampleTable:
     schema: Schema
     problems: tuple[Problem, ...] = ()
 
+    def __post_init__(self) -> None:
+        check_names(self.schema)
+
     @classmethod
     def from_columns(
         cls,
@@ -62,8 +77,10 @@ class SampleTable:
         """Builds a table from columns of equal length; columns that are no key and no attribute are dropped.
 
         Raises:
+            UsageError: an attribute called like one of the table's own columns.
             DataError: a sample_id that occurs twice, or a class name that the schema does not have.
         """
+        check_names(schema)
         import pandas as pd
 
         data: dict[str, Any] = {key: np.array([str(v) for v in columns[key]], dtype=object) for key in KEYS}
@@ -149,6 +166,7 @@ class SampleTable:
         Raises:
             DataError: a column is missing, an id occurs twice, a label is no class, or a path leaves the root.
         """
+        check_names(schema)
         rows = read_rows(path, KEYS, strip=False)
         rows.refuse_repeated("sample_id")
         for line, text in zip(rows.lines, rows["path"], strict=True):

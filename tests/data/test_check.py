@@ -160,7 +160,37 @@ def test_fixes_are_counted_and_a_list_about_other_data_is_said(tmp_path: Path) -
     other = check(root, fixes=write(tmp_path / "other.csv", header + "999,,gender,female,male\n"))
     assert "  fixes: the list is about other data, not applied" in fits(other)
     assert other.to_json()["fixes"] == {"applied": False, "changed": 0, "done": 0}
-    assert len(other.problems) == 1
+    assert other.problems == ()
+    assert [n for n in other.notices if "other.csv" in n] == [
+        f"{tmp_path / 'other.csv'}: not applied: 1 of the 1 groups it names are not here (999): it is about other data"
+    ]
+    assert "no problems found" in fits(other)
+
+
+def test_a_fix_that_fits_no_label_stays_a_problem(tmp_path: Path) -> None:
+    root = write_train(tmp_path / "data", CROWD)
+    fixes = write(tmp_path / "mine.csv", "group,file,attribute,from,to\n000000,mask9,gender,female,male\n")
+    assert [p.problem for p in check(root, fixes=fixes).problems] == ["no photo mask9 in group 000000; left out"]
+
+
+@pytest.mark.parametrize("layout", ["table", "folders"])
+def test_bad_photos_of_other_layouts_are_named_from_the_data_folder(tmp_path: Path, layout: str) -> None:
+    schema = Schema(Attribute("kind", ["a", "b"]))
+    paths = [f"{kind}/{number}.jpg" for kind in "ab" for number in range(4)]
+    for path in paths:
+        write_photo(tmp_path / path)
+    if layout == "table":
+        write(tmp_path / "samples.csv", "path,kind\n" + "".join(f"{path},{path[0]}\n" for path in paths))
+    (tmp_path / "a" / "1.jpg").write_bytes(b"")
+    report = check_data(tmp_path, schema, folds=2, seed=0)
+    assert (report.layout, [p.path for p in report.problems]) == (layout, ["a/1.jpg"])
+
+
+def test_bad_photos_are_named_alike_when_one_part_is_given(tmp_path: Path) -> None:
+    root = write_train(tmp_path, CROWD)
+    (root / "train" / "images" / folder_of(CROWD[0]) / "mask1.jpg").write_bytes(b"")
+    for data in (root, root / "train", root / "train" / "train.csv"):
+        assert [p.path for p in check(data, decode=True).problems] == [f"train/images/{folder_of(CROWD[0])}/mask1.jpg"]
 
 
 def test_what_cannot_be_read_at_all_is_an_error(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from fake_tree import face_schema
@@ -66,6 +68,22 @@ def test_seeds_and_row_order() -> None:
     joint, groups = people(60)
     folds = make_folds(joint, groups, n_folds=3, seed=0)
     assert (folds != make_folds(joint, groups, n_folds=3, seed=1)).any()
+
+
+@pytest.mark.parametrize("n_folds", [2, 5])
+def test_ungrouped_photos_are_cut_quickly_and_evenly(n_folds: int) -> None:
+    """60,000 groups of one photo: the cut that keeps groups whole would take half a minute."""
+    joint = np.random.default_rng(0).choice([-1, 0, 1, 2], size=60_000, p=[0.2, 0.5, 0.29, 0.01])
+    groups = np.arange(60_000).astype(np.str_)
+    make_folds(joint[:100], groups[:100], n_folds=2, seed=0)  # imports scikit-learn
+    start = time.perf_counter()
+    folds = make_folds(joint, groups, n_folds=n_folds, seed=0)
+    assert time.perf_counter() - start < 5
+    for label in (-1, 0, 1, 2):
+        counts = np.bincount(folds[joint == label], minlength=n_folds)
+        assert counts.max() - counts.min() <= 1
+    assert (folds != make_folds(joint, groups, n_folds=n_folds, seed=1)).any()
+    np.testing.assert_array_equal(folds, make_folds(joint, groups, n_folds=n_folds, seed=0))
 
 
 def test_rare_classes_give_no_warning() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from fake_tree import face_schema, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ensemble_kit.data.samples import SampleTable
+from ensemble_kit.data.samples import SampleTable, check_names, read_samples
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.schema import Attribute, Schema
 
@@ -155,6 +156,27 @@ def test_a_repeated_sample_id_is_refused() -> None:
 def test_a_class_name_that_is_none_is_refused() -> None:
     with pytest.raises(DataError, match='attribute "mask": unknown class "wron"; did you mean "worn"'):
         faces(mask=["wron", "worn", "worn"])
+
+
+@pytest.mark.parametrize("name", ["sample_id", "path", "group_id", "fold", "split"])
+def test_attributes_may_not_be_called_as_the_table_s_own_columns(tmp_path: Path, name: str) -> None:
+    schema = Schema(Attribute("kind", ["a", "b"]), Attribute(name, ["x", "y"]))
+    message = f'"{name}" is no name for an attribute.* sample_id, path, group_id, fold, split'
+    columns = {"sample_id": ["a"], "path": ["a.jpg"], "group_id": ["a"], "kind": ["a"]}
+    source = write(tmp_path / "samples.csv", "sample_id,path,group_id,fold,split,kind\na,a.jpg,g,0,train,a\n")
+    calls: list[Callable[[], object]] = [
+        lambda: check_names(schema),
+        lambda: SampleTable.from_columns(columns, tmp_path, schema),
+        lambda: SampleTable.from_csv(source, tmp_path, schema),
+        lambda: SampleTable(faces().frame, tmp_path, schema),
+        lambda: read_samples(source, schema),
+        lambda: read_samples(tmp_path, schema, layout="folders"),
+    ]
+    for call in calls:
+        with pytest.raises(UsageError, match=message) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+    check_names(face_schema())
 
 
 BAD_CSV = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -12,18 +13,18 @@ import numpy as np
 
 from ensemble_kit.arrays import ByteArray, FloatArray
 from ensemble_kit.card import Card, Head, read_card
+from ensemble_kit.current import photos_sha256, predictions_current, saved_layers
 from ensemble_kit.data.decode import Preprocess
 from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.files import sha256_file
 from ensemble_kit.graph import describe_expert
-from ensemble_kit.ids import ids_sha256
 from ensemble_kit.loading.cache import PhotoCache, decode_windows, geometry
 from ensemble_kit.models.backbones import Builder
 from ensemble_kit.models.checkpoint import load_expert
-from ensemble_kit.models.compute import Compute, choose_compute, predict_probs
+from ensemble_kit.models.compute import Compute, choose_compute, num_threads, predict_probs
 from ensemble_kit.models.heads import Network
-from ensemble_kit.predictions import Predictions, read_prediction_json, save_predictions
+from ensemble_kit.predictions import Predictions, read_problems, save_predictions
 from ensemble_kit.schema import Schema
 
 WINDOW = 512
@@ -38,9 +39,9 @@ class Progress(Protocol):
     def end(self) -> None: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Voter:
-    """One head of one checkpoint."""
+    """One head of one checkpoint; equal to itself alone."""
 
     path: Path
     card: Card
@@ -52,6 +53,10 @@ class _Voter:
     def expert(self) -> str:
         return describe_expert(self.head.attributes, self.card.condition)
 
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.expert, self.sha256
+
 
 def predict_table(
     table: SampleTable,
@@ -61,6 +66,7 @@ def predict_table(
     device: str = "auto",
     batch_size: int = 32,
     precision: str = "auto",
+    threads: int | None = None,
     cache: Path | None = None,
     watcher: Progress | None = None,
     backbones: Mapping[str, Builder] | None = None,
@@ -70,10 +76,12 @@ def predict_table(
 
     Checkpoints of the same attributes and condition are the voters of one expert, named after their folds. Photos are
     prepared as each card says, in windows: memory does not grow with their number. Photos that cannot be read get NaN
-    rows and a line in `errors.csv`. A set that is there already, of the same photos and checkpoints, is left alone.
+    rows and a line in `errors.csv`. A set that is current (`predictions_current`) is left alone; of one of the same
+    photos, only checkpoints that it lacks are run.
 
     Args:
         batch_size: photos a forward pass; 16 to 64 is best on a CPU.
+        threads: torch's CPU threads; None leaves them alone.
         cache: folder of photo caches; one of these very photos and preparation spares the decoding.
         backbones: builders for backbones of one's own.
 
@@ -86,18 +94,26 @@ def predict_table(
     if batch_size < 1:
         raise UsageError(f"batch size: expected at least 1, found {batch_size}")
     voters = _voters(checkpoints, table)
-    if _is_current(out, table, voters):
-        return Path(out)
+    out = Path(out)
+    if predictions_current(out, table, {voter.sha256 for voter in voters}):
+        return out
+    photos = photos_sha256(table)  # before they are looked at: photos that change meanwhile are predicted again
+    saved = saved_layers(out, table)
+    layers = {voter: saved[voter.key] for voter in voters if voter.key in saved}
+    problems = read_problems(out) if layers else []
     compute = choose_compute(device, precision)
-    networks = {voter.path: load_expert(voter.path, backbones=backbones)[0] for voter in voters}
+    networks = {v.path: load_expert(v.path, backbones=backbones)[0] for v in voters if v not in layers}
     for network in networks.values():
         compute.place(network)
-    Path(out).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".predict-", dir=out) as scratch:
-        layers = [_layer(Path(scratch) / f"{i}.npy", len(table), voter) for i, voter in enumerate(voters)]
-        problems = _fill(layers, table, voters, networks, compute, batch_size, cache, watcher)
-        _save(Path(out), table, voters, layers, problems, command)
-    return Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        stack.enter_context(num_threads(threads))
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".predict-", dir=out)))
+        fresh = {v: _layer(scratch / f"{i}.npy", len(table), v) for i, v in enumerate(voters) if v not in layers}
+        if fresh:
+            problems = _fill(fresh, table, networks, compute, batch_size, cache, watcher)
+        _save(out, table, voters, layers | fresh, problems, command, photos)
+    return out
 
 
 def _voters(checkpoints: Sequence[Path], table: SampleTable) -> list[_Voter]:
@@ -140,17 +156,6 @@ def _with_distinct_names(voters: Sequence[_Voter]) -> list[_Voter]:
     return list(named.values())
 
 
-def _is_current(out: Path, table: SampleTable, voters: Sequence[_Voter]) -> bool:
-    if not (Path(out) / "predictions.json").is_file():
-        return False
-    try:
-        content = read_prediction_json(out)
-        stored = {v["checkpoint_sha256"] for expert in content["experts"] for v in expert["voters"]}
-        return content["ids_sha256"] == ids_sha256(table.ids) and stored == {voter.sha256 for voter in voters}
-    except (DataError, KeyError, TypeError):
-        return False
-
-
 def _layer(path: Path, n_samples: int, voter: _Voter) -> FloatArray:
     shape = (n_samples, len(voter.head.classes))
     layer: FloatArray = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
@@ -158,17 +163,16 @@ def _layer(path: Path, n_samples: int, voter: _Voter) -> FloatArray:
 
 
 def _fill(
-    layers: Sequence[FloatArray],
+    layers: Mapping[_Voter, FloatArray],
     table: SampleTable,
-    voters: Sequence[_Voter],
     networks: Mapping[Path, Network],
     compute: Compute,
     batch_size: int,
     cache: Path | None,
     watcher: Progress | None,
-) -> dict[int, str]:
-    """Fills the layers window by window; returns row -> problem of the photos that cannot be read."""
-    preprocess = {voter.path: Preprocess.from_json(voter.card.preprocess) for voter in voters}
+) -> list[tuple[str, str, str]]:
+    """Fills the layers window by window; returns (id, path, problem) of the photos that cannot be read."""
+    preprocess = {voter.path: Preprocess.from_json(voter.card.preprocess) for voter in layers}
     problems: dict[int, str] = {}
     if watcher is not None:
         watcher.begin("predicting", len(table) * len(networks))
@@ -180,7 +184,7 @@ def _fill(
             window = photos[geometry(preprocess[path])]
             probs = predict_probs(network, window, preprocess[path], compute, batch_size)
             probs[bad] = np.nan
-            for layer, voter in zip(layers, voters, strict=True):
+            for voter, layer in layers.items():
                 if voter.path == path:
                     layer[start : start + len(window)] = _head_probs(probs, voter.head)
             done += len(window)
@@ -188,7 +192,8 @@ def _fill(
                 watcher.advance(done)
     if watcher is not None:
         watcher.end()
-    return problems
+    ids, paths = table.ids, table.frame["path"].tolist()
+    return [(str(ids[row]), paths[row], problem) for row, problem in sorted(problems.items())]
 
 
 def _head_probs(probs: FloatArray, head: Head) -> FloatArray:
@@ -230,25 +235,26 @@ def _save(
     out: Path,
     table: SampleTable,
     voters: Sequence[_Voter],
-    layers: Sequence[FloatArray],
-    problems: Mapping[int, str],
+    layers: Mapping[_Voter, FloatArray],
+    problems: Sequence[tuple[str, str, str]],
     command: str,
+    photos: str,
 ) -> None:
-    ids, paths = table.ids, table.frame["path"].tolist()
     experts, hashes = [], []
     for expert in dict.fromkeys(voter.expert for voter in voters):
-        chosen = [(voter, layer) for voter, layer in zip(voters, layers, strict=True) if voter.expert == expert]
-        first = chosen[0][0]
+        chosen = [voter for voter in voters if voter.expert == expert]
+        first = chosen[0]
         experts.append(
             Predictions(
                 [table.schema[name] for name in first.head.attributes],
-                [layer for _, layer in chosen],
-                ids,
+                [layers[voter] for voter in chosen],
+                table.ids,
                 condition=first.card.condition,
                 classes=first.head.classes,
-                voters=[voter.name for voter, _ in chosen],
+                voters=[voter.name for voter in chosen],
             )
         )
-        hashes.append({voter.name: voter.sha256 for voter, _ in chosen})
-    listed = [(str(ids[row]), paths[row], problem) for row, problem in sorted(problems.items())]
-    save_predictions(out, experts, table.schema, checkpoints=hashes, problems=listed, command=command)
+        hashes.append({voter.name: voter.sha256 for voter in chosen})
+    save_predictions(
+        out, experts, table.schema, checkpoints=hashes, problems=problems, command=command, photos_sha256=photos
+    )

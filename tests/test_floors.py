@@ -21,6 +21,7 @@ FLOORS = [
     {"routing", "voting", "metrics", "card", "coverage"},
     {"joint"},
     {"data", "submission"},
+    {"current"},
     {"runs", "ensemble"},
     {"structure_report"},
     {"structures"},

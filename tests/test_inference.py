@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,17 +11,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tiny_training import BACKBONES, SCHEMA, draw_table, folds_of, make_job, make_photos
 
 from ensemble_kit import inference
-from ensemble_kit.arrays import ByteArray
+from ensemble_kit.arrays import ByteArray, FloatArray
 from ensemble_kit.card import read_card
+from ensemble_kit.current import predictions_current
 from ensemble_kit.data.decode import decode_photo
 from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import DataError, UsageError
+from ensemble_kit.files import sha256_file
 from ensemble_kit.loading import cache as cache_module
 from ensemble_kit.loading.cache import PhotoCache
 from ensemble_kit.models.checkpoint import load_expert, save_checkpoint
+from ensemble_kit.models.compute import predict_probs
 from ensemble_kit.predictions import Predictions, load_predictions
 from ensemble_kit.schema import Attribute, Schema
 from ensemble_kit.training import train_fold
@@ -139,6 +144,107 @@ def test_a_finished_set_is_left_alone_and_an_outdated_one_is_made_again(world: W
     (expert,) = predict(world.eval.select([1, 0]), world.mask, out)
     assert expert.ids.tolist() == world.eval.ids[[1, 0]].tolist()
     assert len(predict(world.eval.select([1, 0]), [*world.mask, *world.age], out)) == 2
+
+
+def running(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A list that grows by the photos of each forward pass."""
+    passed: list[int] = []
+    original = predict_probs
+
+    def noted(network: Any, photos: ByteArray, *rest: Any) -> FloatArray:
+        passed.append(len(photos))
+        return original(network, photos, *rest)
+
+    monkeypatch.setattr(inference, "predict_probs", noted)
+    return passed
+
+
+def test_only_checkpoints_that_a_set_lacks_are_run(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = draw_table(tmp_path / "photos", people=5, seed=9, broken=["p001_worn.png"])
+    whole = predict(table, [*world.mask, *world.age], tmp_path / "whole")
+    out = tmp_path / "set"
+    predict(table, world.mask[:1], out)
+    passed = running(monkeypatch)
+    found = predict(table, [*world.age, *world.mask], out)
+    assert passed == [15] * 3
+    for one, two in zip(reversed(whole), found, strict=True):
+        assert (one.names, one.voters) == (two.names, two.voters)
+        np.testing.assert_array_equal(one.probs, two.probs)
+    assert (out / "errors.csv").read_text() == (tmp_path / "whole" / "errors.csv").read_text()
+    passed.clear()
+    (fewer,) = predict(table, world.age[1:], out)
+    assert passed == []
+    np.testing.assert_array_equal(fewer.probs[0], whole[1].probs[1])
+    assert len((out / "errors.csv").read_text().splitlines()) == 2
+
+
+def touch(table: SampleTable, out: Path) -> None:
+    os.utime(table.paths[3], ns=(1, 1))
+
+
+def cut(table: SampleTable, out: Path) -> None:
+    (out / "mask" / "fold1.npy").write_bytes(b"cut short")
+
+
+def forget_photos(table: SampleTable, out: Path) -> None:
+    content = json.loads((out / "predictions.json").read_text())
+    del content["created"]["photos_sha256"]
+    (out / "predictions.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("change", [touch, cut, forget_photos])
+def test_changed_photos_and_damaged_sets_are_predicted_again_in_full(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[SampleTable, Path], None]
+) -> None:
+    table = draw_table(tmp_path / "photos", people=5, seed=9)
+    (before,) = predict(table, world.mask, tmp_path / "set")
+    before_probs = np.array(before.probs)
+    change(table, tmp_path / "set")
+    passed = running(monkeypatch)
+    (after,) = predict(table, world.mask, tmp_path / "set")
+    assert passed == [15] * 2
+    np.testing.assert_array_equal(before_probs, after.probs)
+    predict(table, world.mask, tmp_path / "set")
+    assert len(passed) == 2
+
+
+def test_photos_that_change_while_they_are_predicted_are_predicted_again(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = draw_table(tmp_path / "photos", people=3)
+    hashes = {sha256_file(path) for path in world.mask}
+    original = predict_probs
+
+    def changing(*args: Any) -> FloatArray:
+        os.utime(table.paths[0], ns=(1, 1))
+        return original(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inference, "predict_probs", changing)
+        predict(table, world.mask, tmp_path / "set")
+    assert not predictions_current(tmp_path / "set", table, hashes)
+    predict(table, world.mask, tmp_path / "set")
+    assert predictions_current(tmp_path / "set", table, hashes)
+
+
+def test_threads_hold_while_predicting_and_are_given_back(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = torch.get_num_threads()
+    seen: list[int] = []
+    original = predict_probs
+
+    def noted(*args: Any) -> FloatArray:
+        seen.append(torch.get_num_threads())
+        return original(*args)
+
+    monkeypatch.setattr(inference, "predict_probs", noted)
+    predict(world.eval, world.mask[:1], tmp_path / "a", threads=before + 1)
+    predict(world.eval, world.mask[:1], tmp_path / "b")
+    assert seen == [before + 1, before]
+    assert torch.get_num_threads() == before
 
 
 def test_nothing_but_the_set_is_left_behind(world: World, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ensemble_kit.arrays import BoolArray, ByteArray
+from ensemble_kit.current import photos_sha256
 from ensemble_kit.data.decode import PhotoError, Preprocess, decode_photo, prepare
 from ensemble_kit.data.samples import Problem, SampleTable
 from ensemble_kit.errors import DataError
@@ -101,16 +102,8 @@ def geometry(preprocess: Preprocess) -> tuple[tuple[int, int], tuple[float, floa
 
 
 def cache_key(table: SampleTable, preprocess: Preprocess) -> str:
-    """A name for the prepared pixels: ids, paths, the files' sizes and times, and the geometry."""
-    stats = []
-    for path in table.paths:
-        try:
-            found = path.stat()
-            stats.append([found.st_size, found.st_mtime_ns])
-        except OSError:
-            stats.append([-1, -1])
-    paths = table.frame["path"].tolist()
-    return sha256_json([table.ids.tolist(), paths, stats, geometry(preprocess)])[:16]
+    """A name for the prepared pixels: which photos, and the geometry."""
+    return sha256_json([photos_sha256(table), geometry(preprocess)])[:16]
 
 
 def decode_windows(

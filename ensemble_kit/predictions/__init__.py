@@ -5,6 +5,7 @@ from ensemble_kit.predictions.folder import (
     load_predictions,
     read_prediction_json,
     read_prediction_schema,
+    read_problems,
     save_predictions,
 )
 
@@ -16,5 +17,6 @@ __all__ = [
     "load_predictions",
     "read_prediction_json",
     "read_prediction_schema",
+    "read_problems",
     "save_predictions",
 ]

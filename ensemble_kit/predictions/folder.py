@@ -37,6 +37,7 @@ def save_predictions(
     checkpoints: Sequence[Mapping[str, str]] | None = None,
     problems: Sequence[tuple[str, str, str]] = (),
     command: str = "",
+    photos_sha256: str | None = None,
 ) -> None:
     """Writes a prediction set; `predictions.json` comes last, and without it the folder is none.
 
@@ -45,6 +46,7 @@ def save_predictions(
         checkpoints: per expert, voter name -> SHA-256 of its checkpoint.
         problems: (sample_id, path, problem) of photos that could not be predicted, for `errors.csv`.
         command: what made the set.
+        photos_sha256: which photos they are, see `current.photos_sha256`; None = not known.
 
     Raises:
         DataError: experts on different photos, or whose classes are not the schema's.
@@ -68,7 +70,7 @@ def save_predictions(
     write_text(folder / "errors.csv", text.getvalue())
     content = {"format": FORMAT, "version": VERSION, "n_samples": len(ids), "ids_sha256": ids_sha256(ids)}
     versions = {"python": platform.python_version(), "numpy": np.__version__}
-    created = {"command": command, "versions": versions}
+    created = {"command": command, "versions": versions, "photos_sha256": photos_sha256}
     content |= {"schema": schema.to_json(), "experts": entries, "created": created}
     write_json(folder / "predictions.json", content)
 
@@ -152,18 +154,26 @@ def load_predictions(folder: Path, *, memory_map: bool = True, verify: bool = Tr
     folder = Path(folder)
     content = read_prediction_json(folder)
     schema = read_prediction_schema(folder)
-    raw = read_array(folder / "ids.npy")
-    if raw.dtype.kind != "S" or raw.ndim != 1:
-        raise DataError(
-            f"{folder / 'ids.npy'}: expected ids as bytes, shape (n_samples,), found {raw.dtype} {raw.shape}"
-        )
-    ids = decode_ids(raw)
-    if ids_sha256(ids) != content.get("ids_sha256"):
-        raise DataError(f"{folder / 'ids.npy'}: not the ids of predictions.json (hash differs); predict again")
+    ids = _read_ids(folder / "ids.npy", content.get("ids_sha256"))
     try:
         return [_read_expert(folder, entry, schema, ids, memory_map, verify) for entry in content["experts"]]
     except (KeyError, TypeError, AttributeError, UsageError) as error:
         raise DataError(f"{folder / 'predictions.json'}: not readable ({type(error).__name__}: {error})") from None
+
+
+def read_problems(folder: Path) -> list[tuple[str, str, str]]:
+    """(sample_id, path, problem) of the photos that could not be predicted.
+
+    Raises:
+        DataError: `errors.csv` is missing or not readable.
+    """
+    path = Path(folder) / "errors.csv"
+    try:
+        with open(path, encoding="utf-8", newline="") as handle:
+            rows = list(csv.reader(handle))[1:]
+        return [(name, photo, problem) for name, photo, problem in rows]
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(f"{path}: not readable as a list of photos ({error}); predict again") from None
 
 
 def _read_ids(path: Path, sha256: Any) -> IdArray:

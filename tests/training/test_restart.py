@@ -35,7 +35,7 @@ class World:
         self.plain = root / "plain.safetensors"
 
     def train(self, job: ExpertJob, folder: Path, **options: Any) -> FoldResult:
-        given = {"table": self.table, "folds": folds_of(self.table), "photos": self.photos} | options
+        given: dict[str, Any] = {"table": self.table, "folds": folds_of(self.table), "photos": self.photos} | options
         return train_fold(job, folder=folder, **given)
 
 

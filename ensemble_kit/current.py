@@ -1,0 +1,69 @@
+"""Whether saved predictions are those of the checkpoints and photos that are there now. Without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ensemble_kit.arrays import FloatArray
+from ensemble_kit.errors import DataError
+from ensemble_kit.files import sha256_json
+from ensemble_kit.ids import ids_sha256
+from ensemble_kit.predictions import load_predictions, read_prediction_json, read_problems
+
+if TYPE_CHECKING:
+    from ensemble_kit.data.samples import SampleTable
+
+
+def predictions_current(folder: Path, table: SampleTable, checkpoint_sha256: Collection[str]) -> bool:
+    """Whether `folder` holds the predictions of exactly these checkpoints on exactly these photos, all of it whole.
+
+    The one answer for every command: what is not current is predicted.
+
+    Args:
+        folder: may not exist.
+        table: the samples, in the set's order.
+        checkpoint_sha256: hashes of the checkpoint files.
+    """
+    found = {sha256 for _, sha256 in saved_layers(folder, table)}
+    return bool(found) and found == set(checkpoint_sha256)
+
+
+def saved_layers(folder: Path, table: SampleTable) -> dict[tuple[str, str], FloatArray]:
+    """What `folder` holds of these very photos: (expert, hash of its checkpoint) -> `(n_samples, n_classes)`, mapped.
+
+    Nothing when the set is missing or damaged, when its photos are others or changed since, or when it does not say
+    which they were.
+    """
+    try:
+        content = read_prediction_json(folder)
+        if not _same_photos(content, table):
+            return {}
+        read_problems(folder)
+        experts = zip(load_predictions(folder), content["experts"], strict=True)
+        return {
+            (expert.describe(), str(voter["checkpoint_sha256"])): layer
+            for expert, entry in experts
+            for layer, voter in zip(expert.layers, entry["voters"], strict=True)
+        }
+    except (DataError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _same_photos(content: dict[str, Any], table: SampleTable) -> bool:
+    if content["schema"] != table.schema.to_json() or content["ids_sha256"] != ids_sha256(table.ids):
+        return False
+    return bool(content["created"].get("photos_sha256") == photos_sha256(table))
+
+
+def photos_sha256(table: SampleTable) -> str:
+    """Hash of which photos these are: ids, paths below the root, and the files' sizes and times; none is opened."""
+    stats = []
+    for path in table.paths:
+        try:
+            found = path.stat()
+            stats.append([found.st_size, found.st_mtime_ns])
+        except OSError:
+            stats.append([-1, -1])
+    return sha256_json([table.ids.tolist(), table.frame["path"].tolist(), stats])

@@ -171,6 +171,15 @@ def test_commands_can_be_pasted_into_a_shell(classes: str) -> None:
     assert commands == [["train", "time of day"], ["train", "x", "--given", f"time of day={classes}"], ["train", "x"]]
 
 
+def test_an_attribute_with_blanks_is_quoted_before_its_condition() -> None:
+    graph = Graph({"x": [], "age": [], "time of day": ["x"]})
+    roots = [Predictions(ODD[name], [[0.5, 0.5]], ["a"]) for name in ("x", "age")]
+    with pytest.raises(
+        UsageError, match="\"ens train 'time of day' --given x=a\", \"ens train 'time of day' --given x=b"
+    ):
+        choose_experts(ODD, graph, roots)
+
+
 def test_the_short_form_is_for_age_given_mask_alone() -> None:
     schema = Schema(Attribute("mask", ["on", "half on"]), Attribute("age", ["o", "y"]))
     experts = [Predictions(schema["mask"], [[0.5, 0.5]], ["a"])]

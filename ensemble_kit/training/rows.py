@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from ensemble_kit.arrays import BoolArray, IntArray
+from ensemble_kit.card import read_card
 from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import DataError
 from ensemble_kit.files import sha256_json
@@ -22,7 +24,8 @@ class FoldRows:
         train, train_targets: rows outside the fold, under the condition, labelled; classes by the training borders.
         score, score_targets: rows of the fold, under the condition, labelled; classes by the schema's borders.
         held_out: every row of the fold, whatever its labels: the rows of `oof.npy`.
-        notices: what was left out, one line each.
+        possible: `(n_possible,)` the head's classes that exist under the condition: in a taxonomy not all of them do.
+        notices: what was left out and what may mislead, one line each.
     """
 
     train: IntArray
@@ -30,6 +33,7 @@ class FoldRows:
     score: IntArray
     score_targets: IntArray
     held_out: IntArray
+    possible: IntArray
     notices: tuple[str, ...]
 
 
@@ -37,7 +41,8 @@ def choose_rows(job: ExpertJob, table: SampleTable, folds: IntArray, photos: Pho
     """The rows of one fold.
 
     Raises:
-        DataError: nothing to train on or to score with, or a class of the head without a training photo.
+        DataError: nothing to train on or to score with, a class of the head without a training photo, or a label that
+            the taxonomy does not have under the condition.
     """
     block = job.schema.block(job.attributes)
     trained = block.encode({name: table.numbers(name, _borders(job, name)) for name in job.attributes})
@@ -47,9 +52,15 @@ def choose_rows(job: ExpertJob, table: SampleTable, folds: IntArray, photos: Pho
     is_train = (folds != job.fold) & inside & (trained >= 0) & ~_left_out(job, table)
     is_score = (folds == job.fold) & inside & (scored >= 0)
     train, score = np.flatnonzero(is_train), np.flatnonzero(is_score)
-    _check(job, train, score, trained)
+    possible = possible_classes(job)
+    _refuse_impossible(job, table, np.flatnonzero(given & (scored >= 0)), scored, possible)
+    _check(job, train, score, trained, possible)
     held_out = np.flatnonzero(folds == job.fold)
-    return FoldRows(train, trained[train], score, scored[score], held_out, tuple(_notices(job, train, trained, photos)))
+    notices = [
+        *_notices(job, trained[train], possible, photos),
+        *_weights_notice(job, table, held_out),
+    ]
+    return FoldRows(train, trained[train], score, scored[score], held_out, possible, tuple(notices))
 
 
 def under_condition(job: ExpertJob, table: SampleTable) -> BoolArray:
@@ -78,12 +89,33 @@ def _left_out(job: ExpertJob, table: SampleTable) -> BoolArray:
     return out
 
 
-def _check(job: ExpertJob, train: IntArray, score: IntArray, targets: IntArray) -> None:
+def possible_classes(job: ExpertJob) -> IntArray:
+    """`(n_possible,)` classes of the expert's head that some path of the schema has under the condition, in order."""
+    schema = job.schema
+    keep = np.ones(schema.n_joint, dtype=bool)
+    for parent, classes in job.condition.items():
+        keep &= np.isin(schema.paths[:, schema.names.index(parent)], [schema[parent].index(c) for c in classes])
+    columns = {name: schema.paths[keep, schema.names.index(name)] for name in job.attributes}
+    return np.unique(schema.block(job.attributes).encode(columns))
+
+
+def _refuse_impossible(
+    job: ExpertJob, table: SampleTable, rows: IntArray, labels: IntArray, possible: IntArray
+) -> None:
+    wrong = rows[~np.isin(labels[rows], possible)]
+    if len(wrong):
+        found = job.schema.block(job.attributes).joint_names()[labels[wrong[0]]]
+        raise DataError(
+            f"{job.name}: sample {table.ids[wrong[0]]} is labelled {found}, which the schema does not have there; "
+            "mend the label or add the path"
+        )
+
+
+def _check(job: ExpertJob, train: IntArray, score: IntArray, targets: IntArray, possible: IntArray) -> None:
     where = f"{job.name}, fold {job.fold}"
     for name in job.attributes:
-        present = _present(job, targets[train], name)
-        possible = _possible(job, name)
-        missing = [job.schema[name].classes[i] for i in possible if i not in present]
+        present = _numbers_of(job, targets[train], name)
+        missing = [job.schema[name].classes[i] for i in sorted(_numbers_of(job, possible, name) - present)]
         if len(train) and missing:
             raise DataError(
                 f"{where}: no training photo of {name}={', '.join(missing)}; add photos of it, use other folds, "
@@ -98,24 +130,30 @@ def _check(job: ExpertJob, train: IntArray, score: IntArray, targets: IntArray) 
         raise DataError(f"{where}: no validation photo to score with; use fewer folds or add photos")
 
 
-def _present(job: ExpertJob, targets: IntArray, name: str) -> set[int]:
+def _numbers_of(job: ExpertJob, targets: IntArray, name: str) -> set[int]:
     return set(job.schema.block(job.attributes).decode(targets)[name].tolist())
 
 
-def _possible(job: ExpertJob, name: str) -> list[int]:
-    """The attribute's classes that exist under the condition: in a taxonomy not all of them do."""
-    schema = job.schema
-    keep = np.ones(schema.n_joint, dtype=bool)
-    for parent, classes in job.condition.items():
-        keep &= np.isin(schema.paths[:, schema.names.index(parent)], [schema[parent].index(c) for c in classes])
-    return sorted(set(schema.paths[keep, schema.names.index(name)].tolist()))
-
-
-def _notices(job: ExpertJob, train: IntArray, targets: IntArray, photos: PhotoCache) -> list[str]:
+def _notices(job: ExpertJob, targets: IntArray, possible: IntArray, photos: PhotoCache) -> list[str]:
     notices = [f"{problem.path}: {problem.problem}; left out" for problem in photos.problems]
     if len(job.attributes) > 1:
         names = job.schema.block(job.attributes).joint_names()
-        missing = [name for number, name in enumerate(names) if number not in set(targets[train].tolist())]
+        missing = [names[number] for number in np.setdiff1d(possible, targets)]
         if missing:
             notices.append(f"{job.name}, fold {job.fold}: no training photo of {'; '.join(missing)}")
     return notices
+
+
+def _weights_notice(job: ExpertJob, table: SampleTable, held_out: IntArray) -> list[str]:
+    """First weights out of another fold of the same samples have learnt from people that this fold holds out."""
+    try:
+        train = read_card(Path(job.weights)).train
+    except DataError:
+        return []  # "none", "imagenet", or weights that do not say what they were trained on
+    same_samples = train["samples_sha256"] == table.sha256()
+    if not same_samples or train["held_out_groups_sha256"] == groups_sha256(table, held_out):
+        return []
+    return [
+        f"{job.name}, fold {job.fold}: the weights {job.weights} were trained on people held out by this fold: "
+        "its out-of-fold scores are too good"
+    ]

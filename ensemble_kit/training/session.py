@@ -176,7 +176,7 @@ class Session:
     def score(self, epoch: int) -> dict[str, float]:
         probs = self.probs(self.network, self.rows.score)
         self.refuse_infinite(float(probs.sum()), epoch)
-        return scores(probs, self.rows.score_targets)
+        return scores(probs, self.rows.score_targets, self.rows.possible)
 
     def close_epoch(self, epoch: int, train_loss: float, started: float, trained: float) -> EpochLine:
         """Scores the epoch and writes the checkpoints (where the epoch is kept), then the state, then the history."""
@@ -264,11 +264,16 @@ class Session:
         self.files.finish(self.job.fold)
 
 
-def scores(probs: FloatArray, truth: IntArray) -> dict[str, float]:
-    """Mean cross entropy, accuracy and macro F1 of probabilities `(n_samples, n_classes)`."""
-    n_classes = probs.shape[1]
+def scores(probs: FloatArray, truth: IntArray, possible: IntArray) -> dict[str, float]:
+    """Mean cross entropy, accuracy and macro F1 of probabilities `(n_samples, n_classes)`.
+
+    Args:
+        possible: `(n_possible,)` the classes that the macro F1 is the mean of; a label outside them is wrong.
+    """
     likelihood = probs[np.arange(len(truth)), truth].astype(np.float64)
-    labels = probs.argmax(axis=1)
+    place = np.full(probs.shape[1], -1, dtype=np.int64)
+    place[possible] = np.arange(len(possible))
+    truth, labels, n_classes = place[truth], place[probs.argmax(axis=1)], len(possible)
     return {
         "val_loss": float(-np.log(np.maximum(likelihood, np.finfo(np.float32).tiny)).mean()),
         "accuracy": accuracy(truth, labels, n_classes),

@@ -141,6 +141,31 @@ def test_in_a_taxonomy_only_the_classes_under_the_condition_are_asked_for(
     job = make_job(schema=schema, attributes=("gender",), condition={"mask": "worn"})
     found = choose_rows(job, tax, folds_of(table)[keep], cut)
     assert set(found.train_targets.tolist()) == {0}
+    assert found.possible.tolist() == [0]
+    block = choose_rows(make_job(schema=schema, attributes=names), tax, folds_of(table)[keep], cut)
+    assert block.possible.tolist() == [0, 1, 2, 3]
+    assert block.notices == ()
+
+
+def test_a_block_under_a_condition_is_asked_for_its_possible_joint_classes_alone(
+    table: SampleTable, photos: PhotoCache
+) -> None:
+    joint = list(zip(table.frame["mask"], table.frame["gender"], table.frame["age"], strict=True))
+    paths = [("worn", "male", "<30"), ("worn", "female", "30-59"), ("worn", "female", ">=60"), ("worn", "male", ">=60")]
+    others = [(m, g, a) for m in ("incorrect", "not_worn") for g in ("male", "female") for a in SCHEMA["age"].classes]
+    schema = Schema(*(SCHEMA[name] for name in SCHEMA.names), paths=[*paths, *others])
+    wrong = [i for i, (m, g, a) in enumerate(joint) if m == "worn" and (g, a) in (("female", 22.0), ("male", 45.0))]
+    keep = np.setdiff1d(np.arange(len(table)), wrong)
+    job = make_job(schema=schema, attributes=("gender", "age"), condition={"mask": "worn"})
+    kept = SampleTable(table.select(keep).frame, table.root, schema)
+    cut = PhotoCache(photos.photos[keep], photos.readable[keep], (), photos.preprocess, "")
+    found = choose_rows(job, kept, folds_of(table)[keep], cut)
+    names = schema.block(("gender", "age")).joint_names()
+    assert [names[i] for i in found.possible] == ["male / <30", "male / >=60", "female / 30-59", "female / >=60"]
+    assert found.notices == ()
+    whole = SampleTable(table.frame, table.root, schema)
+    with pytest.raises(DataError, match=r"sample p001/worn is labelled female / <30, which the schema does not have"):
+        choose_rows(job, whole, folds_of(table), photos)
 
 
 @pytest.mark.parametrize(

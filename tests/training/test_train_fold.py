@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_training import BACKBONES, SCHEMA, draw_table, folds_of, make_job, make_photos, tiny_backbone
+from tiny_training import BACKBONES, draw_table, folds_of, make_job, make_photos, tiny_backbone
 from torch import nn
 
 from ensemble_kit.card import read_card
@@ -330,16 +330,6 @@ def test_the_line_of_an_epoch_reads_well() -> None:
         "mask, fold 0, epoch 2/10: loss 0.510, validation loss 0.420, accuracy 0.900, macro F1 0.800 * "
         "(12 s, 250 photos/s)"
     )
-
-
-def test_a_pretrained_checkpoint_starts_the_backbone(table: SampleTable, photos: PhotoCache, tmp_path: Path) -> None:
-    first = train(table, photos, tmp_path / "a", make_job())
-    job = make_job(weights=str(first.checkpoint), attributes=("gender",), epochs=1, backbone_lr=0.0, weight_decay=0.0)
-    second = train(table, photos, tmp_path / "b", job)
-    one, two = (load_expert(r.checkpoint, backbones=BACKBONES)[0].state_dict() for r in (first, second))
-    assert torch.equal(one["backbone.0.weight"], two["backbone.0.weight"])
-    assert read_card(second.checkpoint).backbone["init"].startswith("sha256:")
-    assert read_card(second.checkpoint).schema == SCHEMA
 
 
 def test_every_setting_but_the_machines_enters_the_identity(table: SampleTable) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -20,12 +21,16 @@ from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.files import sha256_file
 from ensemble_kit.graph import describe_expert
 from ensemble_kit.loading.cache import PhotoCache, decode_windows, geometry
+from ensemble_kit.loading.leftovers import remove_leftovers
 from ensemble_kit.models.backbones import Builder
 from ensemble_kit.models.checkpoint import load_expert
 from ensemble_kit.models.compute import Compute, choose_compute, num_threads, predict_probs
 from ensemble_kit.models.heads import Network
 from ensemble_kit.predictions import Predictions, read_problems, save_predictions
 from ensemble_kit.schema import Schema
+
+SCRATCH = r"\.predict-(\d+)-.*"
+"""The folder in which process N fills its layers."""
 
 WINDOW = 512
 """Photos held in memory at a time."""
@@ -95,6 +100,7 @@ def predict_table(
         raise UsageError(f"batch size: expected at least 1, found {batch_size}")
     voters = _voters(checkpoints, table)
     out = Path(out)
+    remove_leftovers(out, SCRATCH)
     if predictions_current(out, table, {voter.sha256 for voter in voters}):
         return out
     photos = photos_sha256(table)  # before they are looked at: photos that change meanwhile are predicted again
@@ -108,7 +114,7 @@ def predict_table(
     out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         stack.enter_context(num_threads(threads))
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".predict-", dir=out)))
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f".predict-{os.getpid()}-", dir=out)))
         fresh = {v: _layer(scratch / f"{i}.npy", len(table), v) for i, v in enumerate(voters) if v not in layers}
         if fresh:
             problems = _fill(fresh, table, networks, compute, batch_size, cache, watcher)

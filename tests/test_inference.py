@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -250,6 +253,34 @@ def test_threads_hold_while_predicting_and_are_given_back(
 def test_nothing_but_the_set_is_left_behind(world: World, tmp_path: Path) -> None:
     predict(world.eval, world.mask, tmp_path / "set")
     assert sorted(p.name for p in (tmp_path / "set").iterdir()) == ["errors.csv", "ids.npy", "mask", "predictions.json"]
+
+
+def test_scratch_folders_of_killed_processes_go_at_the_next_call(world: World, tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    out = tmp_path / "set"
+    (out / f".predict-{process.pid}-x1").mkdir(parents=True)
+    (out / f".predict-{process.pid}-x1" / "0.npy").touch()
+    (out / f".predict-{os.getpid()}-x2").mkdir()
+    predict(world.eval, world.mask, out)
+    assert [p.name for p in out.glob(".*")] == [f".predict-{os.getpid()}-x2"]
+    (out / f".predict-{process.pid}-x1").mkdir()
+    predict(world.eval, world.mask, out)  # current: nothing is predicted
+    assert [p.name for p in out.glob(".*")] == [f".predict-{os.getpid()}-x2"]
+
+
+def test_a_killed_prediction_leaves_a_scratch_folder_that_the_next_call_knows(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str] = []
+
+    def looking(*args: Any) -> FloatArray:
+        found.extend(p.name for p in (tmp_path / "set").glob(".*"))
+        return predict_probs(*args)
+
+    monkeypatch.setattr(inference, "predict_probs", looking)
+    predict(world.eval, world.mask[:1], tmp_path / "set")
+    assert [re.fullmatch(inference.SCRATCH, name)[1] for name in found] == [str(os.getpid())]  # type: ignore[index]
 
 
 def test_two_seeds_of_a_fold_are_two_voters_and_one_checkpoint_twice_is_refused(world: World, tmp_path: Path) -> None:

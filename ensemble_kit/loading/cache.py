@@ -17,6 +17,10 @@ from ensemble_kit.data.decode import PhotoError, Preprocess, decode_photo, prepa
 from ensemble_kit.data.samples import Problem, SampleTable
 from ensemble_kit.errors import DataError
 from ensemble_kit.files import read_array, read_json, replacing, sha256_json, write_json
+from ensemble_kit.loading.leftovers import remove_leftovers
+
+TEMPORARY = r"\.[0-9a-f]{16}\.(?:npy|json)\.(\d+)\.tmp"
+"""What `files.replacing` calls a cache that is being written by process N."""
 
 WINDOW = 256
 """Photos decoded before they are written; bounds memory whatever the number of photos."""
@@ -54,6 +58,7 @@ class PhotoCache:
         Args:
             progress: called with (photos done, photos in all) while decoding.
         """
+        remove_leftovers(folder, TEMPORARY)
         found = cls.open(table, preprocess, folder)
         if found is not None:
             return found

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
-from tiny_training import SCHEMA, draw_table, make_job, make_photos
+from tiny_training import SCHEMA, draw_table, folds_of, make_job, make_photos
 
 from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.schema import Schema
@@ -45,7 +45,7 @@ def test_training_scores_over_the_classes_of_its_condition(tmp_path: Path) -> No
     pairs = list(zip(drawn.frame["mask"], drawn.frame["gender"], strict=True))
     kept = drawn.select(np.array([pair in paths for pair in pairs]))
     table = SampleTable(kept.frame.drop(columns="age"), kept.root, schema)
-    folds = np.arange(len(table)) % 2
+    folds = folds_of(table)
     job = make_job(schema=schema, attributes=("gender",), condition={"mask": "worn"}, epochs=1)
     photos = make_photos(table, tmp_path / "cache")
     result = train_fold(job, table=table, folds=folds, photos=photos, folder=tmp_path / "fold")

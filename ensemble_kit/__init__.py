@@ -1,7 +1,7 @@
 """Hierarchical conditional ensembles for multi-attribute image classification.
 
-The public names are loaded on first use, so that `import ensemble_kit` costs nothing; those that need torch
-(`train_fold`, `predict_table`) load it only then.
+The public names are loaded on first use, so that `import ensemble_kit` costs nothing; what trains or predicts loads
+torch only then.
 """
 
 from __future__ import annotations

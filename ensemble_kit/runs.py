@@ -10,7 +10,8 @@ results/                       submission, joint probabilities, scores
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import platform
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 
 from ensemble_kit.arrays import Condition, IntArray
 from ensemble_kit.errors import DataError, UsageError
-from ensemble_kit.files import read_array, read_json, sha256_bytes, sha256_file, slug, write_json
+from ensemble_kit.files import read_array, read_json, sha256_bytes, sha256_file, sha256_json, slug, write_json
 from ensemble_kit.graph import Graph, check_condition, describe_expert
 from ensemble_kit.predictions import Predictions
 from ensemble_kit.schema import Schema
@@ -29,8 +30,12 @@ if TYPE_CHECKING:
     from ensemble_kit.data.samples import SampleTable
 
 FORMAT = "ensemble_kit.run"
-PLACES = ("data", "layout", "photo_root")
-"""What may change in a run: the data set may have been moved."""
+VERSION = 1
+IDENTITY = ("schema", "graph", "n_folds", "fold_seed", "val_ratio", "samples_sha256")
+"""What every expert of a run shares; a later command must agree."""
+OTHERS = ("data", "layout", "photo_root", "combine", "versions")
+"""What may change: the data set may have been moved, the recipe's way of combining edited."""
+KEYS = ("format", "version", *IDENTITY, *OTHERS)
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,10 @@ class Run:
                 f'{folder}: expected a run (a folder with run.json), found none; train one with "ens train"'
             )
         info = read_json(info_file)
-        if not isinstance(info, dict) or info.get("format") != FORMAT:
-            raise DataError(f"{info_file}: not a run's description; name another folder with --run")
+        missing = [key for key in KEYS if not isinstance(info, dict) or key not in info]
+        if missing or info["format"] != FORMAT or info["version"] != VERSION:
+            found = f"no {missing[0]}" if missing else f"{info['format']} version {info['version']}"
+            raise DataError(f"{info_file}: expected {FORMAT} version {VERSION}, found {found}; name another with --run")
         return cls(Path(folder), info)
 
     @classmethod
@@ -83,6 +90,7 @@ class Run:
         schema: Schema,
         graph: Graph,
         division: Mapping[str, Any],
+        combine: Mapping[str, Any],
     ) -> Run:
         """Opens the run, or begins it when the folder has none.
 
@@ -90,11 +98,12 @@ class Run:
             table: the training samples, fixes applied.
             data, layout: where and how they were read, for the evaluation samples later.
             folds: `(n_samples,)`, -1 = training only.
-            division: how the folds were made (n_folds, fold_seed, val_ratio), for comparison.
+            division: how the folds were made: n_folds, fold_seed, val_ratio.
+            combine: how the recipe combines: route, vote, vote_at, fallback.
         """
         info = {
             "format": FORMAT,
-            "version": 1,
+            "version": VERSION,
             "schema": schema.to_json(),
             "graph": graph.to_json(),
             **division,
@@ -102,11 +111,13 @@ class Run:
             "data": str(data.resolve()),
             "layout": layout,
             "photo_root": str(table.root.resolve()),
+            "combine": dict(combine),
+            "versions": {"python": platform.python_version(), "numpy": np.__version__},
         }
         if (Path(folder) / "run.json").exists():
             run = cls.open(folder)
             run._must_agree(info)
-            if any(run.info.get(key) != info[key] for key in PLACES):
+            if any(run.info[key] != info[key] for key in OTHERS):
                 write_json(Path(folder) / "run.json", info)
             return cls(Path(folder), info)
         table.to_csv(Path(folder) / "samples.csv", fold=folds)
@@ -115,10 +126,9 @@ class Run:
 
     def _must_agree(self, wanted: Mapping[str, Any]) -> None:
         """The data may have moved; everything that decides which photo is in which fold may not have."""
-        keys = [key for key in wanted if key not in PLACES]
-        differing = [key for key in keys if self.info.get(key) != wanted[key]]
+        differing = [key for key in IDENTITY if self.info[key] != wanted[key]]
         if differing:
-            shown = ", ".join(f"{k} ({_short(self.info.get(k))} there, {_short(wanted[k])} now)" for k in differing)
+            shown = ", ".join(f"{k} ({_short(self.info[k])} there, {_short(wanted[k])} now)" for k in differing)
             raise DataError(f"{self.folder}: this run was begun with another {shown}; name a new folder with --run")
 
     @cached_property
@@ -128,6 +138,12 @@ class Run:
     @cached_property
     def graph(self) -> Graph:
         return Graph.from_json(self.info["graph"])
+
+    @property
+    def combine(self) -> Mapping[str, Any]:
+        """How the run's recipe combines: route, vote, vote_at, fallback."""
+        combine: Mapping[str, Any] = self.info["combine"]
+        return combine
 
     @property
     def n_folds(self) -> int:
@@ -155,11 +171,12 @@ class Run:
     def expert_folder(self, attributes: Sequence[str], condition: Condition) -> Path:
         return self.folder / "experts" / expert_slug(attributes, condition)
 
-    def write_expert(self, attributes: Sequence[str], condition: Condition, settings: Mapping[str, Any]) -> Path:
-        folder = self.expert_folder(attributes, condition)
+    def write_expert(self, attributes: Sequence[str], condition: Condition, settings: Mapping[str, Any]) -> None:
+        """Describes an expert, once a fold of it has been trained with these settings."""
         described = {"attributes": list(attributes), "condition": {k: list(v) for k, v in condition.items()}}
-        write_json(folder / "expert.json", {**described, "settings": dict(settings)})
-        return folder
+        content = {**described, "settings": dict(settings), "samples_sha256": self.info["samples_sha256"]}
+        file = self.expert_folder(attributes, condition) / "expert.json"
+        write_json(file, {**content, "fingerprint": sha256_json(content)})
 
     def finished(self) -> list[FinishedFold]:
         """The folds that are done, in the schema's order of attributes, then by condition and fold."""
@@ -169,10 +186,10 @@ class Run:
             condition = check_condition(expert["condition"], self.schema)
             for done_file in sorted(expert_file.parent.glob("fold*/DONE")):
                 done = read_json(done_file)
-                fold = FinishedFold(
-                    tuple(expert["attributes"]), condition, int(done["fold"]), done_file.parent, done["best_sha256"]
-                )
-                found.append(fold)
+                if not isinstance(done, dict) or not {"fold", "best_sha256"} <= set(done):
+                    raise DataError(f"{done_file}: not what a finished fold leaves; train it anew with --restart")
+                names = tuple(expert["attributes"])
+                found.append(FinishedFold(names, condition, int(done["fold"]), done_file.parent, done["best_sha256"]))
         return sorted(found, key=self._order)
 
     def _order(self, fold: FinishedFold) -> tuple[Any, ...]:
@@ -186,14 +203,13 @@ class Run:
             raise DataError(f'{self.folder}: no finished expert in this run; train one with "ens train ATTRIBUTE"')
         return paths
 
-    def predictions_are_current(self, name: str) -> bool:
-        """Whether the prediction set `name` was made by exactly the checkpoints that are finished now."""
+    def predictions_made_by(self, name: str, checkpoints: Collection[str]) -> bool:
+        """Whether the prediction set `name` was made by exactly these checkpoints (their SHA-256)."""
         described = self.predictions_folder(name) / "predictions.json"
         if not described.is_file():
             return False
         experts = read_json(described)["experts"]
-        used = sorted(str(voter["checkpoint_sha256"]) for expert in experts for voter in expert["voters"])
-        return used == sorted(fold.checkpoint_sha256 for fold in self.finished())
+        return {str(voter["checkpoint_sha256"]) for expert in experts for voter in expert["voters"]} == set(checkpoints)
 
     def predictions_folder(self, name: str) -> Path:
         return self.folder / "predictions" / name

@@ -35,9 +35,10 @@ def main() -> None:
     except EnsembleKitError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == 130:  # what typer makes of Ctrl-C
+            print("stopped; the same command goes on from here", file=sys.stderr)
+        raise
     except BrokenPipeError:
         # The reader of our output went away (`| head`); point stdout elsewhere so that the exit stays quiet.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

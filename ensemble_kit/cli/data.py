@@ -29,15 +29,14 @@ def check(
     from ensemble_kit.recipe.run import data_root
 
     chosen = load_recipe(recipe).with_data(given({"folds": folds, "val_ratio": val_ratio}))
-    fixes = None if chosen.data.fixes is None else chosen.path.parent / chosen.data.fixes
     report = check_data(
         data_root(chosen, data),
         chosen.schema,
         layout=chosen.data.layout,
         folds=chosen.data.folds,
-        seed=chosen.data.seed,
+        seed=chosen.data.fold_seed,
         val_ratio=chosen.data.val_ratio,
-        fixes=fixes,
+        fixes=chosen.fixes_file(),
         decode=decode,
     )
     print(dumps(report.to_json(), indent=2) if json else report.text())

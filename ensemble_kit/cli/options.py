@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +17,7 @@ RecipeName = Annotated[
 ]
 RunFolder = Annotated[
     Path | None,
-    typer.Option("--run", envvar="ENS_RUN", help="The run folder; default runs/RECIPE to train, else the last run."),
+    typer.Option("--run", envvar="ENS_RUN", help="The run folder; default runs/RECIPE."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Device = Annotated[str | None, typer.Option("--device", envvar="ENS_DEVICE", help="auto, cpu or cuda.")]
@@ -27,3 +28,11 @@ DEFAULT_RECIPE = "face-mask"
 def given(values: dict[str, Any]) -> dict[str, Any]:
     """Those options that were set by a flag or by the environment; the rest is the recipe's to say."""
     return {name: value for name, value in values.items() if value is not None}
+
+
+def default_run() -> Path:
+    """The run that a command means when it names none: `ENS_RUN`, else the one last worked on."""
+    from ensemble_kit.runs import latest_run
+
+    named = os.environ.get("ENS_RUN")
+    return Path(named) if named else latest_run()

@@ -7,62 +7,46 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ensemble_kit.cli.options import DEFAULT_RECIPE, Data, Device, Json, RecipeName, given
+from ensemble_kit.cli.options import DEFAULT_RECIPE, Data, Device, Json, RecipeName, default_run, given
 
 if TYPE_CHECKING:
-    from ensemble_kit.recipe.run import Watcher
     from ensemble_kit.runs import Run
 
-Part = Annotated[str, typer.Option("--part", help="eval or train: which photos of the data set.")]
-Name = Annotated[str | None, typer.Option("--name", help="Name of the prediction set; default the part's.")]
-BatchSize = Annotated[int, typer.Option(envvar="ENS_PREDICT_BATCH_SIZE", min=1, help="Photos a step.")]
-Precision = Annotated[str, typer.Option(envvar="ENS_PRECISION", help="auto, fp32 or bf16.")]
+Sources = Annotated[list[Path] | None, typer.Argument(help="Runs or saved predictions; default the last run.")]
+Batch = Annotated[int, typer.Option(envvar="ENS_PREDICT_BATCH_SIZE", min=1, help="Photos a step.")]
+Precision = Annotated[str | None, typer.Option(envvar="ENS_PRECISION", help="auto, fp32 or bf16; default as trained.")]
+Threads = Annotated[int | None, typer.Option(envvar="ENS_THREADS", min=1, help="CPU threads; default as trained.")]
+RecipeOrRun = Annotated[
+    str | None,
+    typer.Option("--recipe", envvar="ENS_RECIPE", help="A recipe file or name; default the run's, else face-mask."),
+]
 
 
 def predict(
     run: Annotated[Path | None, typer.Argument(envvar="ENS_RUN", help="The run; default the last one.")] = None,
     data: Data = None,
-    part: Part = "eval",
-    name: Name = None,
+    part: Annotated[str, typer.Option(help="eval or train: which photos of the data set.")] = "eval",
+    name: Annotated[str | None, typer.Option(help="Name of the prediction set; default the part's.")] = None,
     device: Device = None,
-    batch_size: BatchSize = 64,
-    precision: Precision = "auto",
+    batch_size: Batch = 32,
+    precision: Precision = None,
+    threads: Threads = None,
 ) -> None:
     """Write the probabilities of every expert and checkpoint of a run on the evaluation photos."""
     from ensemble_kit.cli.progress import TerminalWatcher
-    from ensemble_kit.runs import Run, latest_run
+    from ensemble_kit.recipe.predict import predict_run, read_part_of
+    from ensemble_kit.runs import Run
 
-    opened = Run.open(run or latest_run())
+    opened = Run.open(run or default_run())
+    options = {"device": device, "precision": precision, "threads": threads, "batch_size": batch_size}
     with TerminalWatcher() as watcher:
-        folder = _predict(opened, data, part, name or part, watcher, device, batch_size, precision)
+        folder = predict_run(opened, read_part_of(opened, data, part), name or part, watcher, given(options))
         watcher.say(f"predictions: {folder}")
         watcher.say(f"next: ens combine {opened.folder}")
 
 
-def _predict(
-    run: Run,
-    data: Path | None,
-    part: str,
-    name: str,
-    watcher: Watcher,
-    device: str | None = None,
-    batch_size: int = 64,
-    precision: str = "auto",
-) -> Path:
-    from ensemble_kit.data.samples import read_samples
-    from ensemble_kit.errors import UsageError, nearest
-    from ensemble_kit.recipe.run import predict_run
-
-    if part not in ("eval", "train"):
-        raise UsageError(f'--part "{part}"{nearest(part, ("eval", "train"))}')
-    table = read_samples(data or run.data, run.schema, part=part, layout=run.info["layout"])  # type: ignore[arg-type]
-    return predict_run(run, table, name, watcher, device=device or "auto", batch_size=batch_size, precision=precision)
-
-
 def combine(
-    sources: Annotated[
-        list[Path] | None, typer.Argument(help="Runs or saved predictions; default the last run.")
-    ] = None,
+    sources: Sources = None,
     route: Annotated[str | None, typer.Option(envvar="ENS_ROUTE", help="hard or soft.")] = None,
     vote: Annotated[str | None, typer.Option(envvar="ENS_VOTE", help="soft or hard, across checkpoints.")] = None,
     vote_at: Annotated[
@@ -80,44 +64,58 @@ def combine(
         Path | None, typer.Option(help="A table whose ImageIDs, in their order, the submission repeats.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Default results/ inside the run.")] = None,
-    recipe: RecipeName = DEFAULT_RECIPE,
+    recipe: RecipeOrRun = None,
     json: Json = False,
 ) -> None:
     """Combine the experts' predictions into joint classes, and write the submission.
 
-    Combining runs no model. Only when a run's predictions are missing or older than its checkpoints are they made.
+    Combining runs no model. Only what is missing of a run's predictions, or out of date, is made first.
     """
     from json import dumps
 
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.recipe.combine import combine_sets, prediction_sets
     from ensemble_kit.recipe.load import load_recipe
-    from ensemble_kit.recipe.run import template_of
-    from ensemble_kit.runs import Run, latest_run
+    from ensemble_kit.recipe.predict import current_predictions
+    from ensemble_kit.runs import Run
 
-    flags = given({"route": route, "vote": vote, "vote_at": vote_at, "fallback": fallback})
-    chosen = load_recipe(recipe).with_combine(flags)
-    named = sources or [latest_run()]
+    named = sources or [default_run()]
     first = Run.open(named[0]) if (named[0] / "run.json").is_file() else None
+    if first and not recipe:
+        graph, settings = first.graph, dict(first.combine)
+    else:
+        chosen = load_recipe(recipe or DEFAULT_RECIPE)
+        graph, settings = chosen.graph, chosen.combine.model_dump()
+    settings |= given({"route": route, "vote": vote, "vote_at": vote_at, "fallback": fallback})
     with TerminalWatcher(stderr=json) as watcher:
-        folders = prediction_sets(named, name, lambda run: _predict(run, data, "eval", name, watcher))
         report = combine_sets(
-            folders,
-            first.graph if first else chosen.graph,
-            chosen.combine,
+            prediction_sets(named, lambda run: current_predictions(run, data, name, watcher)),
+            graph,
+            settings,
             out or (first.folder if first else named[0]) / "results",
             structure=structure,
-            template=template or (template_of(data or first.data) if first else None),
+            template=template or _template(first, data, name),
             announce=watcher.say,
         )
     print(dumps(report.to_json(), indent=2) if json else report.text())
+
+
+def _template(run: Run | None, data: Path | None, name: str) -> Path | None:
+    """The evaluation table that the submission repeats, where the run's data set has one."""
+    from ensemble_kit.data.samples import template_of
+
+    if run is None or name == "train":
+        return None
+    return template_of(data or run.data, run.schema, run.info["layout"])
 
 
 def evaluate(
     target: Annotated[
         Path | None, typer.Argument(help="A submission, a joint/ folder, or a run; default the last run.")
     ] = None,
-    answers: Annotated[Path | None, typer.Option(help="ImageID,ans; default the data set's eval/answers.csv.")] = None,
+    answers: Annotated[
+        Path | None, typer.Option(help="ImageID,ans; default the labels of the data set's evaluation photos.")
+    ] = None,
     people: Annotated[
         Path | None, typer.Option(help="ImageID,person, for intervals over people; default beside the answers.")
     ] = None,
@@ -133,11 +131,9 @@ def evaluate(
 
     from ensemble_kit.recipe.evaluate import evaluate_target
     from ensemble_kit.recipe.load import load_recipe
-    from ensemble_kit.runs import latest_run
 
-    report = evaluate_target(
-        target or latest_run(), load_recipe(recipe).schema, answers=answers, people=people, data=data
-    )
+    chosen = load_recipe(recipe)
+    report = evaluate_target(target or default_run(), chosen, answers=answers, people=people, data=data)
     print(dumps(report.to_json(), indent=2) if json else report.text())
 
 

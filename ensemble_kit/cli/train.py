@@ -44,16 +44,20 @@ def train(
 ) -> None:
     """Train one expert: an attribute or a block of them, pooled or for some classes of its parents."""
     from ensemble_kit.cli.progress import TerminalWatcher
+    from ensemble_kit.errors import UsageError
     from ensemble_kit.graph import check_condition, describe_expert
     from ensemble_kit.recipe.load import ExpertSpec, load_recipe
-    from ensemble_kit.recipe.run import data_root, open_run, train_experts
+    from ensemble_kit.recipe.run import has_borders, open_run, train_experts
 
     chosen = load_recipe(recipe).with_data(division)
-    names = chosen.schema.block([part.strip() for part in attribute.split(",")]).names
+    names = chosen.names_of(attribute.split(","))
     spec = ExpertSpec(names, check_condition(parse_given(given_classes or []), chosen.schema))
     chosen = chosen.with_train(flags)
+    if not has_borders(chosen.schema, spec) and {"borders", "leave_out"} & set(flags):
+        raise UsageError(f"--borders and --leave-out are about a measured attribute; {attribute} is none")
     with TerminalWatcher() as watcher:
-        opened = open_run(chosen, data_root(chosen, data), run_folder(run, chosen.name), watcher)
+        adopt = not {"folds", "val_ratio", "fold_seed"} & set(division)
+        opened = open_run(chosen, data, run_folder(run, chosen.name), watcher, adopt=adopt)
         watcher.say(f"{describe_expert(names, spec.condition)} -> {opened.expert_folder(names, spec.condition)}")
         watcher.say(_kept(chosen.settings_for(names).keep))
         results = train_experts(opened, chosen, [spec], watcher, folds=fold, restart=restart)

@@ -14,6 +14,9 @@ from ensemble_kit.cli.options import Data, RunFolder, given
 DATA_OPTIONS: dict[str, tuple[type, str]] = {
     "folds": (int, "Number of folds, people kept together."),
     "val_ratio": (float, "One validation share in place of folds, such as 0.1."),
+    "fold_seed": (int, "Seed of the folds."),
+    "layout": (str, "How the data set is laid out: auto, competition, table or folders."),
+    "fixes": (str, "A label fix list, or none."),
 }
 
 TRAIN_OPTIONS: dict[str, tuple[type, str]] = {
@@ -58,6 +61,8 @@ def training_command(function: Callable[..., None]) -> Callable[..., None]:
 
     def command(**values: Any) -> None:
         division = given({name: values.pop(name) for name in DATA_OPTIONS})
+        if division.get("fixes") not in (None, "none"):  # a recipe's own is relative to the recipe, a typed one to here
+            division["fixes"] = str(Path(division["fixes"]).resolve())
         flags = given({name: values.pop(name) for name in TRAIN_OPTIONS})
         function(**values, division=division, flags=flags)
 

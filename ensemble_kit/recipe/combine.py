@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from ensemble_kit.files import write_json
 from ensemble_kit.graph import Graph, describe_expert
 from ensemble_kit.ids import match_ids
 from ensemble_kit.predictions import Predictions, load_predictions, read_prediction_schema, save_predictions
+from ensemble_kit.recipe.load import validated
 from ensemble_kit.recipe.settings import CombineSettings
 from ensemble_kit.runs import Run
 from ensemble_kit.schema import Schema
@@ -92,7 +93,7 @@ def with_voters_of(expert: Predictions, other: Predictions, prefix: str) -> Pred
 def combine_sets(
     folders: Sequence[Path],
     graph: Graph,
-    settings: CombineSettings,
+    settings: Mapping[str, str],
     out: Path,
     *,
     structure: str = "conditional",
@@ -102,6 +103,7 @@ def combine_sets(
     """Combines saved predictions and writes `submission.csv`, `joint/` and `combine.json` under `out`.
 
     Args:
+        settings: route, vote, vote_at, fallback; see `CombineSettings`.
         announce: told the plan (which expert answers which state) before anything is computed.
 
     Raises:
@@ -110,36 +112,35 @@ def combine_sets(
     """
     if structure not in GRAPHS:
         raise UsageError(f'--structure "{structure}": expected {", ".join(GRAPHS)}')
+    chosen = validated(CombineSettings, settings, "combine")
     experts, schema = load_experts(folders)
     other_graph = GRAPHS[structure]
     ensemble = ConditionalEnsemble(
-        schema, other_graph(schema) if other_graph else graph, experts, fallback=settings.fallback
+        schema, other_graph(schema) if other_graph else graph, experts, fallback=chosen.fallback
     )
     if announce:
         announce(ensemble.describe())
-    combined = ensemble.combine(route=settings.route, vote=settings.vote, vote_at=settings.vote_at)
+    combined = ensemble.combine(route=chosen.route, vote=chosen.vote, vote_at=chosen.vote_at)
     submission = out / "submission.csv"
-    write_submission(submission, combined.joint, template=template)
+    write_submission(submission, combined.joint, template=template, schema=schema)
     save_predictions(out / "joint", [combined.joint], schema, command="ens combine")
     report = CombineReport(combined, ensemble.describe(), submission, out / "joint")
-    write_json(out / "combine.json", {**report.to_json(), "structure": structure, **settings.model_dump()})
+    write_json(out / "combine.json", {**report.to_json(), "structure": structure, **chosen.model_dump()})
     return report
 
 
-def prediction_sets(sources: Sequence[Path], name: str, predict: Callable[[Run], Path]) -> list[Path]:
+def prediction_sets(sources: Sequence[Path], current: Callable[[Run], Path]) -> list[Path]:
     """The prediction-set folder behind each source, which is one itself or a run.
 
     Args:
-        predict: called for a run whose set `name` is missing or older than its checkpoints.
+        current: gives the folder of a run's set, and makes it where it is missing or out of date.
     """
     folders = []
     for source in sources:
         if (source / "predictions.json").is_file():
             folders.append(source)
         elif (source / "run.json").is_file():
-            run = Run.open(source)
-            current = run.predictions_are_current(name)
-            folders.append(run.predictions_folder(name) if current else predict(run))
+            folders.append(current(Run.open(source)))
         else:
             raise DataError(
                 f"{source}: expected a run (run.json) or saved predictions (predictions.json), found neither"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,12 @@ import numpy as np
 
 from ensemble_kit.arrays import IdArray, IntArray
 from ensemble_kit.errors import DataError
-from ensemble_kit.ids import match_ids
 from ensemble_kit.metrics import accuracy, macro_f1, person_bootstrap
 from ensemble_kit.predictions import load_predictions, read_prediction_schema
-from ensemble_kit.recipe.run import answers_of
+from ensemble_kit.recipe.load import Recipe
+from ensemble_kit.recipe.predict import read_part_of
+from ensemble_kit.recipe.run import read_part
+from ensemble_kit.recipe.truth import Truth, truth_of_answers, truth_of_table
 from ensemble_kit.runs import Run
 from ensemble_kit.schema import Schema
 from ensemble_kit.structures import StructureReport, score_structures
@@ -80,24 +81,21 @@ def _measure(metric: str, truth: IntArray, said: IntArray, n_classes: int, group
 
 
 def evaluate_target(
-    target: Path, schema: Schema, *, answers: Path | None, people: Path | None, data: Path | None
+    target: Path, recipe: Recipe, *, answers: Path | None, people: Path | None, data: Path | None
 ) -> SubmissionScore | StructureReport:
     """Scores a submission file, a folder of joint probabilities, or a run.
 
     Args:
-        schema: what a submission's numbers mean; folders know their own.
-        answers: defaults to the data set's `eval/answers.csv`.
+        recipe: says what a submission's numbers mean; folders know their own schema.
+        answers: a file of answers; default the labels of the data set's evaluation photos.
+        people: `ImageID,person`; default `people.csv` beside the answers.
+        data: the data set; a run knows its own.
 
     Raises:
         DataError: no answers, other ids, files that are not what they should be.
     """
     if (target / "run.json").is_file():
         return evaluate_run(Run.open(target), answers=answers, people=people, data=data)
-    answers = answers or (answers_of(data) if data is not None else None)
-    if answers is None:
-        raise DataError(
-            "no answers to score against; pass --answers FILE (ImageID,ans), or --data with eval/answers.csv"
-        )
     if (target / "predictions.json").is_file():
         schema = read_prediction_schema(target)
         experts = load_predictions(target)
@@ -105,71 +103,77 @@ def evaluate_target(
             raise DataError(f'{target}: holds single experts, not joint probabilities; combine them with "ens combine"')
         ids, labels = experts[0].ids, experts[0].labels()
     elif target.is_file():
+        schema = recipe.schema
         ids, labels = read_submission(target, schema)
     else:
         raise DataError(f"{target}: expected a submission (.csv), a joint/ folder or a run, found none of them")
-    truth = read_truth(answers, schema, ids)
-    return score_labels(str(target), schema, truth, labels, read_people(people, answers, ids))
-
-
-def read_truth(answers: Path, schema: Schema, ids: IdArray) -> IntArray:
-    """The true joint class of each id, joined by id."""
-    answer_ids, truth = read_submission(answers, schema)
-    rows = match_ids(answer_ids, ids, str(answers))
-    return truth if rows is None else truth[rows]
-
-
-def read_people(people: Path | None, answers: Path, ids: IdArray) -> IdArray | None:
-    """The person of each id from `people.csv` (ImageID, person); None when there is no such file.
-
-    Raises:
-        DataError: the file was named but is not there, lacks a column, or knows other ids.
-    """
-    file = people or answers.with_name("people.csv")
-    if not file.is_file():
-        if people is not None:
-            raise DataError(f"{file}: expected a table with ImageID and person, found no file")
-        return None
-    with open(file, newline="", encoding="utf-8-sig") as handle:
-        rows = list(csv.DictReader(handle))
-    if not rows or not {"ImageID", "person"} <= set(rows[0]):
-        raise DataError(
-            f"{file}: expected the columns ImageID and person, found {list(rows[0]) if rows else 'no rows'}"
-        )
-    order = match_ids(np.array([row["ImageID"] for row in rows]), ids, str(file))
-    person = np.array([row["person"] for row in rows])
-    return person if order is None else person[order]
+    if answers is not None:
+        truth: Truth | None = truth_of_answers(answers, people, schema)
+    else:
+        truth = truth_of_table(read_part(recipe, data, "eval")) if data is not None else None
+    if truth is None:
+        raise DataError("no answers to score against; pass --answers FILE (ImageID,ans), or --data with labelled ones")
+    joint, groups = truth.of(ids)
+    return score_labels(str(target), schema, joint, labels, groups)
 
 
 def evaluate_run(
-    run: Run, *, answers: Path | None = None, people: Path | None = None, data: Path | None = None, name: str = "eval"
+    run: Run, *, answers: Path | None = None, people: Path | None = None, data: Path | None = None
 ) -> StructureReport:
-    """Every structure that the run's experts allow, on the evaluation photos when their answers are known, else
-    out of fold."""
-    answers = answers or answers_of(data or run.data)
-    folder = run.predictions_folder(name)
-    if answers is None or not (folder / "predictions.json").is_file():
+    """Every structure that the run's experts allow: on the evaluation photos when they are predicted and their answers
+    known, else out of fold.
+
+    Raises:
+        DataError: answers or other data were named, but the evaluation photos are not predicted.
+    """
+    folder = run.predictions_folder("eval")
+    if not (folder / "predictions.json").is_file():
+        if answers is not None or data is not None:
+            raise DataError(
+                f'{run.folder}: the evaluation photos are not predicted yet; run "ens predict {run.folder}"'
+            )
+        return out_of_fold_report(run)
+    truth = (
+        truth_of_answers(answers, people, run.schema) if answers else truth_of_table(read_part_of(run, data, "eval"))
+    )
+    if truth is None:
         return out_of_fold_report(run)
     experts = load_predictions(folder)
-    truth = read_truth(answers, run.schema, experts[0].ids)
-    groups = read_people(people, answers, experts[0].ids)
-    return score_structures(experts, run.schema, run.graph, truth, experts[0].ids, groups=groups)
+    joint, groups = truth.of(experts[0].ids)
+    return score_structures(
+        experts,
+        run.schema,
+        run.graph,
+        joint,
+        experts[0].ids,
+        groups=groups,
+        fallback=run.combine["fallback"],
+        scored_on="the evaluation photos",
+    )
 
 
 def out_of_fold_report(run: Run) -> StructureReport:
-    """The structures on the held-out training photos: each is predicted by the models that never saw its person."""
+    """The structures on the held-out training photos: each is predicted by the models that never saw its person.
+
+    Raises:
+        DataError: no finished expert.
+    """
     experts = run.out_of_fold()
     if not experts:
         raise DataError(f'{run.folder}: no finished expert to score; train one with "ens train ATTRIBUTE"')
     covered = np.isfinite(np.stack([expert.layers[0][:, 0] for expert in experts])).all(axis=0)
     keep = np.flatnonzero(covered & (run.table.joint() >= 0))
-    ids, truth, groups = run.table.ids[keep], run.table.joint()[keep], run.table.groups[keep]
-    kept = [replace_rows(expert, keep, ids) for expert in experts]
-    return score_structures(kept, run.schema, run.graph, truth, ids, groups=groups)
-
-
-def replace_rows(expert: Any, keep: IntArray, ids: IdArray) -> Any:
-    from ensemble_kit.predictions import Predictions
-
-    layers = [np.asarray(layer)[keep] for layer in expert.layers]
-    return Predictions(expert.attributes, layers, ids, expert.condition, expert.classes, expert.voters)
+    if not len(keep):
+        raise DataError(
+            f"{run.folder}: no photo is predicted out of fold by every expert; train the same folds of each"
+        )
+    return score_structures(
+        [expert.select(keep) for expert in experts],
+        run.schema,
+        run.graph,
+        run.table.joint()[keep],
+        run.table.ids[keep],
+        groups=run.table.groups[keep],
+        fallback=run.combine["fallback"],
+        scored_on="training photos, out of fold",
+    )

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from ensemble_kit.data.table import check_names
 from ensemble_kit.errors import DataError, UsageError, nearest
 from ensemble_kit.graph import Graph, check_condition
 from ensemble_kit.recipe.settings import CombineSettings, DataSettings, Settings, TrainSettings
@@ -43,17 +44,47 @@ class Recipe:
     graph: Graph
     data: DataSettings
     train: Mapping[str, Any]
-    train_for: Mapping[str, Mapping[str, Any]]
+    train_for: Mapping[tuple[str, ...], Mapping[str, Any]]
     experts: tuple[ExpertSpec, ...]
     combine: CombineSettings
 
     def settings_for(self, attributes: Sequence[str], overrides: Mapping[str, Any] | None = None) -> TrainSettings:
         """Defaults < `[train]` < `[train.<attribute>]` < overrides (flags and environment)."""
-        own = self.train_for.get(",".join(attributes), {})
+        own = self.train_for.get(self.names_of(attributes), {})
         return validated(TrainSettings, {**self.train, **own, **(overrides or {})}, f"train {','.join(attributes)}")
 
+    def names_of(self, attributes: Sequence[str]) -> tuple[str, ...]:
+        """A block's names in the one order used everywhere: the graph's where it is a node, else the schema's."""
+        return canonical(self.schema, self.graph, attributes)
+
     def with_data(self, overrides: Mapping[str, Any]) -> Recipe:
-        return replace(self, data=validated(DataSettings, {**self.data.model_dump(), **overrides}, "data"))
+        """The same recipe with some data settings laid over; folds and a validation share rule each other out.
+
+        Raises:
+            UsageError: both were given, or a value out of range.
+        """
+        if {"folds", "val_ratio"} <= set(overrides):
+            raise UsageError("give --folds or --val-ratio, not both")
+        values = {**self.data.model_dump(), **overrides}
+        if "folds" in overrides:
+            values["val_ratio"] = None
+        return replace(self, data=validated(DataSettings, values, "data"))
+
+    def fixes_file(self) -> Path | None:
+        """The label fix list: beside the recipe, or among the shipped ones (a copied recipe keeps working).
+
+        Raises:
+            DataError: it is in neither place.
+        """
+        if self.data.fixes in (None, "none"):
+            return None
+        places = [self.path.parent / str(self.data.fixes), recipe_folder() / str(self.data.fixes)]
+        for place in places:
+            if place.is_file():
+                return place
+        raise DataError(
+            f"{places[0]}: no such fix list; write fixes under [data] relative to the recipe, or leave it out"
+        )
 
     def with_combine(self, overrides: Mapping[str, Any]) -> Recipe:
         merged = {**self.combine.model_dump(), **overrides}
@@ -99,9 +130,9 @@ def find_recipe(name: str) -> Path:
     path = Path(name)
     if path.suffix == ".toml" and path.is_file():
         return path
-    stem = path.stem if path.suffix == ".toml" else name
-    if stem.replace("-", "_") in recipe_names():
-        return recipe_folder() / f"{stem.replace('-', '_')}.toml"
+    stem = (path.stem if path.suffix == ".toml" else name).replace("-", "_")
+    if stem in recipe_names() and path.name == name:  # a folder was named: then that very file was meant
+        return recipe_folder() / f"{stem}.toml"
     raise UsageError(f'no recipe "{name}": expected a .toml file or a shipped recipe{nearest(name, recipe_names())}')
 
 
@@ -133,7 +164,8 @@ def _recipe(path: Path, written: Mapping[str, Any]) -> Recipe:
     schema = _schema(written.get("schema", {}))
     graph = Graph(written["graph"]) if "graph" in written else Graph.independent(schema)
     graph.check(schema)
-    train, train_for = _train(written.get("train", {}), schema)
+    check_names(schema)
+    train, train_for = _train(written.get("train", {}), schema, graph)
     recipe = Recipe(
         name=path.stem,
         path=path,
@@ -147,7 +179,19 @@ def _recipe(path: Path, written: Mapping[str, Any]) -> Recipe:
     )
     for expert in recipe.experts:
         recipe.settings_for(expert.attributes)
+    unused = set(train_for) - {expert.attributes for expert in recipe.experts}
+    if unused:
+        known = [",".join(expert.attributes) for expert in recipe.experts]
+        name = ",".join(sorted(unused)[0])
+        raise UsageError(f'[train."{name}"]: no expert of it is trained{nearest(name, sorted(set(known)))}')
     return recipe
+
+
+def canonical(schema: Schema, graph: Graph, names: Sequence[str]) -> tuple[str, ...]:
+    """The names of an attribute or block in the one order used everywhere."""
+    ordered = schema.in_order([name.strip() for name in names])
+    node = graph.node_of(ordered)
+    return node.attributes if node else ordered
 
 
 def _schema(section: Mapping[str, Any]) -> Schema:
@@ -162,16 +206,14 @@ def _schema(section: Mapping[str, Any]) -> Schema:
     return Schema(*attributes)
 
 
-def _train(section: Mapping[str, Any], schema: Schema) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+def _train(
+    section: Mapping[str, Any], schema: Schema, graph: Graph
+) -> tuple[dict[str, Any], dict[tuple[str, ...], dict[str, Any]]]:
     """Splits `[train]` from `[train.<attribute>]`; the latter are the values that are tables."""
     shared = {key: value for key, value in section.items() if not isinstance(value, dict)}
     own = {key: value for key, value in section.items() if isinstance(value, dict)}
-    for key in own:
-        for name in key.split(","):
-            if name.strip() not in schema.names:
-                raise UsageError(f'[train.{key}]: no attribute "{name.strip()}"{nearest(name, schema.names)}')
     validated(TrainSettings, shared, "train")
-    return shared, {",".join(part.strip() for part in key.split(",")): value for key, value in own.items()}
+    return shared, {canonical(schema, graph, key.split(",")): value for key, value in own.items()}
 
 
 def plan_experts(schema: Schema, graph: Graph, section: Mapping[str, Any]) -> tuple[ExpertSpec, ...]:
@@ -184,10 +226,8 @@ def plan_experts(schema: Schema, graph: Graph, section: Mapping[str, Any]) -> tu
     for node in graph.nodes:
         wanted[node.attributes] = states_to_train(schema, node.attributes, node.parents)
     for key, conditions in section.items():
-        names = tuple(part.strip() for part in key.split(","))
-        schema.block(names)
+        names = canonical(schema, graph, key.split(","))
         node_or_none = graph.node_of(names)
-        names = node_or_none.attributes if node_or_none else names
         parents = node_or_none.parents if node_or_none else ()
         if not isinstance(conditions, list):
             raise UsageError(f'experts: "{key}" must be a list, as in ["each", "pooled", {{mask = "worn"}}]')
@@ -204,7 +244,10 @@ def _conditions(
         return [{}]
     if not isinstance(item, dict):
         raise UsageError(f'experts: expected "each", "pooled" or a condition such as {{mask = "worn"}}, found {item!r}')
-    return [check_condition(item, schema)]
+    condition = check_condition(item, schema)
+    if set(condition) & set(names):
+        raise UsageError(f"experts: {','.join(names)} cannot be conditioned on itself, found {item!r}")
+    return [condition]
 
 
 def states_to_train(schema: Schema, names: Sequence[str], parents: Sequence[str]) -> list[dict[str, tuple[str, ...]]]:

@@ -11,10 +11,12 @@ import numpy as np
 from ensemble_kit.data.decode import decode_photo
 from ensemble_kit.errors import DataError
 from ensemble_kit.files import read_json, write_json
+from ensemble_kit.ids import match_ids
 from ensemble_kit.predictions import load_predictions
 from ensemble_kit.recipe.evaluate import evaluate_run
 from ensemble_kit.recipe.load import load_recipe
-from ensemble_kit.recipe.run import Watcher, read_part
+from ensemble_kit.recipe.predict import read_part_of
+from ensemble_kit.recipe.run import Watcher
 from ensemble_kit.recipe.whole import run_recipe
 from ensemble_kit.report.choose import choose_rows
 from ensemble_kit.report.picture import draw_predictions
@@ -34,43 +36,49 @@ def run_quickstart(
     Raises:
         DataError: the folder holds a quickstart with other settings.
     """
-    recipe = load_recipe("quickstart").with_train({**flags, "seed": seed}).with_data({"seed": seed})
+    recipe = load_recipe("quickstart").with_train({**flags, "seed": seed}).with_data({"fold_seed": seed})
     size = recipe.settings_for(recipe.experts[0].attributes).size
-    photos = out / "photos"
-    _draw(photos, watcher, {"people": people, "eval_people": max(people // 2, 30), "size": list(size), "seed": seed})
+    drawn = {"people": people, "eval_people": max(people // 2, 30), "size": list(size), "seed": seed}
+    photos = _draw(out, watcher, drawn)
     metrics = run_recipe(recipe, photos, out / "run", watcher)
     write_json(out / "metrics.json", metrics)
     (out / "submission.csv").write_bytes((out / "run" / "results" / "submission.csv").read_bytes())
-    picture = draw_run(Run.open(out / "run"), recipe.path.stem, out / "picture.png", seed=seed)
+    picture = draw_run(Run.open(out / "run"), out / "picture.png", seed=seed)
     watcher.say(f"\nphotos (generated): {photos}\nsubmission: {out / 'submission.csv'}")
     watcher.say(f"figures: {out / 'metrics.json'}\npicture: {picture}")
     return metrics
 
 
-def _draw(photos: Path, watcher: Watcher, wanted: Mapping[str, Any]) -> None:
+def _draw(out: Path, watcher: Watcher, wanted: Mapping[str, Any]) -> Path:
+    """Draws the photos once; `photos.json` is written first, so that a call that was killed begins again."""
     from ensemble_kit.data.generated import generate_faces
 
-    note = photos / "generated.json"
-    if note.is_file():
-        if read_json(note) != wanted:
-            raise DataError(f"{photos}: drawn with other settings ({read_json(note)}); name a new folder with --out")
-        return
+    photos, note = out / "photos", out / "photos.json"
+    if note.is_file() and read_json(note) != wanted:
+        raise DataError(f"{photos}: drawn with other settings ({read_json(note)}); name a new folder with --out")
+    if note.is_file() and photos.is_dir():
+        return photos
     watcher.say(f"drawing {wanted['people']} + {wanted['eval_people']} people, 7 photos each -> {photos}")
+    write_json(note, dict(wanted))
+    watcher.begin("drawing", 1)
     generate_faces(
         photos,
         people=wanted["people"],
         eval_people=wanted["eval_people"],
         size=tuple(wanted["size"]),
         seed=wanted["seed"],
+        progress=lambda done, total: watcher.advance(done / total),
     )
-    write_json(note, dict(wanted))
+    watcher.end()
+    return photos
 
 
-def draw_run(run: Run, recipe_name: str, out: Path, *, seed: int) -> Path:
+def draw_run(run: Run, out: Path, *, seed: int) -> Path:
     """The picture of a run on photos whose answers are known: an honest sample of them, with the structures' scores."""
-    recipe = load_recipe(recipe_name)
-    table = read_part(recipe, run.data, "eval")
+    table = read_part_of(run, None, "eval")
     (joint,) = load_predictions(run.folder / "results" / "joint")
+    rows_of = match_ids(table.ids, joint.ids, str(run.data))
+    table = table if rows_of is None else table.select(rows_of)
     predicted, truth = joint.labels(), table.joint()
     parent = next(node.parents[0] for node in run.graph.nodes if node.parents)
     states = run.schema.decode(predicted)[parent]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ensemble_kit.arrays import BoolArray, IntArray
     from ensemble_kit.data.samples import SampleTable
     from ensemble_kit.loading.cache import PhotoCache
+    from ensemble_kit.schema import Schema
     from ensemble_kit.training import ExpertJob, FoldResult
 
 
@@ -52,12 +53,13 @@ def data_root(recipe: Recipe, data: Path | None) -> Path:
     return data if data is not None else (recipe.path.parent / str(recipe.data.path)).resolve()
 
 
-def read_part(recipe: Recipe, data: Path, part: str) -> SampleTable:
-    """The training or the evaluation samples of a data set, with the recipe's label fixes."""
+def read_part(recipe: Recipe, data: Path | None, part: str) -> SampleTable:
+    """The training samples, with the recipe's label fixes, or the evaluation samples of a data set."""
     from ensemble_kit.data.samples import read_samples
 
-    fixes = None if recipe.data.fixes is None or part == "eval" else recipe.path.parent / recipe.data.fixes
-    return read_samples(data, recipe.schema, part=part, layout=recipe.data.layout, fixes=fixes)  # type: ignore[arg-type]
+    fixes = recipe.fixes_file() if part == "train" else None
+    root = data_root(recipe, data)
+    return read_samples(root, recipe.schema, part=part, layout=recipe.data.layout, fixes=fixes)  # type: ignore[arg-type]
 
 
 def divide(table: SampleTable, settings: DataSettings) -> IntArray:
@@ -66,18 +68,23 @@ def divide(table: SampleTable, settings: DataSettings) -> IntArray:
 
     joint = table.joint([a.name for a in table.schema.attributes if table.has(a.name)])
     if settings.val_ratio is not None:
-        return make_split(joint, table.groups, val_ratio=settings.val_ratio, seed=settings.seed)
-    return make_folds(joint, table.groups, n_folds=settings.folds, seed=settings.seed)
+        return make_split(joint, table.groups, val_ratio=settings.val_ratio, seed=settings.fold_seed)
+    return make_folds(joint, table.groups, n_folds=settings.folds, seed=settings.fold_seed)
 
 
-def open_run(recipe: Recipe, data: Path, folder: Path, watcher: Watcher) -> Run:
+def open_run(recipe: Recipe, data: Path | None, folder: Path, watcher: Watcher, *, adopt: bool = False) -> Run:
     """Reads the training samples, divides them, and opens or begins the run.
+
+    Args:
+        adopt: an existing run says how the samples are divided, not the recipe.
 
     Raises:
         DataError: the data cannot be trained on, or the folder holds a run on other data or folds.
     """
     from ensemble_kit.data.folds import check_folds
 
+    if adopt and (folder / "run.json").is_file():
+        recipe = divided_as(Run.open(folder), recipe, watcher)
     table = read_part(recipe, data, "train")
     for problem in table.problems:
         watcher.say(f"note: {problem.path}: {problem.problem}")
@@ -85,21 +92,31 @@ def open_run(recipe: Recipe, data: Path, folder: Path, watcher: Watcher) -> Run:
     labelled = {name: table.numbers(name) for name in recipe.schema.names if table.has(name)}
     for notice in check_folds(folds, labelled, recipe.schema, table.groups):
         watcher.say(f"note: {notice}")
-    division = {
-        "n_folds": 1 if recipe.data.val_ratio is not None else recipe.data.folds,
-        "fold_seed": recipe.data.seed,
-        "val_ratio": recipe.data.val_ratio,
-    }
     return Run.create(
         folder,
         table,
         folds,
-        data=data,
+        data=data_root(recipe, data),
         layout=recipe.data.layout,
         schema=recipe.schema,
         graph=recipe.graph,
-        division=division,
+        division={
+            "n_folds": 1 if recipe.data.val_ratio is not None else recipe.data.folds,
+            "fold_seed": recipe.data.fold_seed,
+            "val_ratio": recipe.data.val_ratio,
+        },
+        combine=recipe.combine.model_dump(),
     )
+
+
+def divided_as(run: Run, recipe: Recipe, watcher: Watcher) -> Recipe:
+    """The recipe with the folds or the validation share that the run was begun with."""
+    share, seed = run.info["val_ratio"], {"fold_seed": run.info["fold_seed"]}
+    adopted = recipe.with_data({"val_ratio": share, **seed} if share else {"folds": run.n_folds, **seed})
+    if adopted.data != recipe.data:
+        how = f"one validation share, {share:g}" if share else f"{run.n_folds} folds"
+        watcher.say(f"note: divided as {run.folder} was begun: {how}")
+    return adopted
 
 
 def job_of(run: Run, spec: ExpertSpec, settings: TrainSettings, fold: int) -> ExpertJob:
@@ -110,6 +127,8 @@ def job_of(run: Run, spec: ExpertSpec, settings: TrainSettings, fold: int) -> Ex
         "backbone_lr": settings.resolved_backbone_lr,
         "epochs": epochs_of(run, spec, settings, fold),
     }
+    if not has_borders(run.schema, spec):  # shared settings: they are about the attribute that is measured
+        plain |= {"borders": None, "leave_out": ()}
     return ExpertJob(
         schema=run.schema,
         attributes=spec.attributes,
@@ -118,6 +137,11 @@ def job_of(run: Run, spec: ExpertSpec, settings: TrainSettings, fold: int) -> Ex
         n_folds=run.n_folds,
         **plain,
     )
+
+
+def has_borders(schema: Schema, spec: ExpertSpec) -> bool:
+    """Whether the expert predicts an attribute that is measured as a number."""
+    return any(schema[name].borders is not None for name in spec.attributes)
 
 
 def epochs_of(run: Run, spec: ExpertSpec, settings: TrainSettings, fold: int) -> int:
@@ -146,20 +170,21 @@ def train_experts(
         DataError: an expert has nothing to train on, or its folder holds other settings.
         DivergedError: a loss stopped being finite.
     """
-    from ensemble_kit.training import train_fold
+    from ensemble_kit.training import check_job_names, train_fold
 
     chosen = sorted(set(range(run.n_folds) if folds is None else folds))
     if not set(chosen) <= set(range(run.n_folds)):
         raise UsageError(f"--fold: this run has the folds 0 to {run.n_folds - 1}, found {chosen}")
     results: list[FoldResult] = []
     settings_of = [recipe.settings_for(spec.attributes) for spec in specs]
+    for settings in settings_of:
+        check_job_names(settings.backbone, settings.sampler, settings.augment)
     work = [_work(run, spec, settings) for spec, settings in zip(specs, settings_of, strict=True)]
-    watcher.begin("training", sum(work) * len(chosen))
     before = 0.0
     told: set[str] = set()
     for spec, settings, amount in zip(specs, settings_of, work, strict=True):
-        photos = _photos(run, settings)
-        folder = run.write_expert(spec.attributes, spec.condition, settings.model_dump(mode="json"))
+        photos = _photos(run, settings, watcher)
+        watcher.begin("training", sum(work) * len(chosen))
         for fold in chosen:
             title = f"{describe_expert(spec.attributes, spec.condition)}, fold {fold + 1}/{run.n_folds}"
             watcher.advance(before, title)
@@ -168,11 +193,12 @@ def train_experts(
                 table=run.table,
                 folds=run.folds,
                 photos=photos,
-                folder=folder / f"fold{fold}",
+                folder=run.expert_folder(spec.attributes, spec.condition) / f"fold{fold}",
                 restart=restart,
                 on_epoch=lambda line: watcher.say(str(line)),
                 on_step=_advancing(watcher, before, amount),
             )
+            run.write_expert(spec.attributes, spec.condition, settings.model_dump(mode="json"))
             if result.skipped:
                 watcher.say(f"{title}: done before, skipped")
             for notice in result.notices:
@@ -203,34 +229,16 @@ def _covered(run: Run, spec: ExpertSpec) -> BoolArray:
     return inside
 
 
-def _photos(run: Run, settings: TrainSettings) -> PhotoCache:
+def _photos(run: Run, settings: TrainSettings, watcher: Watcher) -> PhotoCache:
     """The decoded photos of the run; one cache serves every expert and fold with the same preprocessing."""
     from ensemble_kit.data.decode import Preprocess
     from ensemble_kit.loading.cache import PhotoCache
 
     preprocess = Preprocess(size=settings.size, crop=settings.crop, mean=settings.mean, std=settings.std)
-    return PhotoCache.build(run.table, preprocess, run.folder / "cache")
-
-
-def predict_run(run: Run, table: SampleTable, name: str, watcher: Watcher, **options: Any) -> Path:
-    """Writes the prediction set `name`: every finished checkpoint of the run on the samples of `table`."""
-    from ensemble_kit.inference import predict_table
-
-    checkpoints = run.checkpoints()
-    run.verify()
-    watcher.say(f"predicting {len(table)} photos with {len(checkpoints)} checkpoints")
-    return predict_table(
-        table, checkpoints, run.predictions_folder(name), cache=run.folder / "cache", watcher=watcher, **options
+    watcher.begin("decoding photos", len(run.table))
+    return PhotoCache.build(
+        run.table,
+        preprocess,
+        run.folder / "cache",
+        progress=lambda done, total: watcher.advance(done),  # noqa: ARG005
     )
-
-
-def answers_of(data: Path) -> Path | None:
-    """The evaluation answers that lie in a competition tree, if any."""
-    found = [p for p in (data / "eval" / "answers.csv", data / "answers.csv") if p.is_file()]
-    return found[0] if found else None
-
-
-def template_of(data: Path) -> Path | None:
-    """The evaluation table whose ids, in their order, a submission repeats."""
-    found = [p for p in (data / "eval" / "info.csv", data / "info.csv") if p.is_file()]
-    return found[0] if found else None

@@ -39,7 +39,10 @@ def _range(text: str) -> tuple[float, float]:
     if not found:
         raise ValueError(f'expected a range such as "57-59", found {text!r}')
     low = float(found[1])
-    return low, float(found[2]) if found[2] else low
+    high = float(found[2]) if found[2] else low
+    if high < low:
+        raise ValueError(f'expected a range such as "57-59", found {text!r}, which ends before it begins')
+    return low, high
 
 
 def _numbers(value: Any) -> Any:
@@ -51,7 +54,7 @@ def _names(value: Any) -> Any:
 
 
 class Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataSettings(Settings):
@@ -59,10 +62,10 @@ class DataSettings(Settings):
 
     path: str | None = Field(None, description="the data set (or --data, or ENS_DATA)")
     layout: str = Field("auto", description="auto, competition, table or folders")
-    fixes: str | None = Field(None, description="a label fix list, relative to the recipe")
+    fixes: str | None = Field(None, description="a label fix list, beside the recipe or shipped; none = no fixes")
     folds: int = Field(5, ge=1, le=100, description="folds, stratified by joint class, people kept together")
     val_ratio: float | None = Field(None, gt=0, lt=1, description="one validation share in place of folds")
-    seed: int = Field(0, ge=0, description="seed of the folds")
+    fold_seed: int = Field(0, ge=0, description="seed of the folds")
 
     @model_validator(mode="after")
     def _one_way_to_divide(self) -> DataSettings:

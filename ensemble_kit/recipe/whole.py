@@ -11,16 +11,9 @@ from ensemble_kit.graph import describe_expert
 from ensemble_kit.recipe.combine import combine_sets
 from ensemble_kit.recipe.evaluate import evaluate_run, out_of_fold_report
 from ensemble_kit.recipe.load import Recipe
-from ensemble_kit.recipe.run import (
-    Watcher,
-    answers_of,
-    data_root,
-    open_run,
-    predict_run,
-    read_part,
-    template_of,
-    train_experts,
-)
+from ensemble_kit.recipe.predict import current_predictions, read_part_of
+from ensemble_kit.recipe.run import Watcher, open_run, train_experts
+from ensemble_kit.recipe.truth import truth_of_table
 from ensemble_kit.runs import Run
 
 
@@ -35,43 +28,43 @@ def run_recipe(
     Raises:
         EnsembleKitError: with one line that says what to do; what is finished stays, and the same call goes on.
     """
-    root = data_root(recipe, data)
-    run = open_run(recipe, root, folder, watcher)
+    run = open_run(recipe, data, folder, watcher)
+    (folder / "DONE").unlink(missing_ok=True)
     names = [describe_expert(spec.attributes, spec.condition) for spec in recipe.experts]
     watcher.say(f"{recipe.name} -> {folder}: {len(names)} experts x {run.n_folds} folds on {len(run.table)} photos")
     for name in names:
         watcher.say(f"  {name}")
     train_experts(run, recipe, recipe.experts, watcher, restart=restart)
-    metrics = _evaluation(recipe, run, root, watcher)
+    metrics = {**_out_of_fold(run, watcher), **_evaluation(run, watcher)}
     write_json(folder / "results" / "metrics.json", metrics)
     write_json(folder / "DONE", {"recipe": recipe.name, "samples_sha256": run.info["samples_sha256"]})
     return metrics
 
 
-def _evaluation(recipe: Recipe, run: Run, root: Path, watcher: Watcher) -> dict[str, Any]:
-    held_out = out_of_fold_report(run)
-    watcher.say("")
-    watcher.say("out of fold (training people, each predicted by models that never saw them)")
-    watcher.say(held_out.text())
-    metrics = {"out_of_fold": held_out.to_json()}
-    if template_of(root) is None and answers_of(root) is None:
-        return metrics
-    device = recipe.settings_for(recipe.experts[0].attributes).device
-    if not run.predictions_are_current("eval"):
-        predict_run(run, read_part(recipe, root, "eval"), "eval", watcher, device=device)
+def _out_of_fold(run: Run, watcher: Watcher) -> dict[str, Any]:
+    report = out_of_fold_report(run)
+    watcher.say(f"\n{report.text()}")
+    return {"out_of_fold": report.to_json()}
+
+
+def _evaluation(run: Run, watcher: Watcher) -> dict[str, Any]:
+    """Predictions, submission and scores on the evaluation photos, as far as there are photos and answers."""
+    from ensemble_kit.data.samples import has_part, template_of
+
+    if not has_part(run.data, "eval", run.info["layout"]):
+        watcher.say(f"{run.data}: no evaluation photos, so nothing more to predict")
+        return {}
     report = combine_sets(
-        [run.predictions_folder("eval")],
+        [current_predictions(run, None, "eval", watcher)],
         run.graph,
-        recipe.combine,
+        run.combine,
         run.folder / "results",
-        template=template_of(root),
+        template=template_of(run.data, run.schema, run.info["layout"]),
         announce=watcher.say,
     )
     watcher.say(report.text())
-    if answers_of(root) is not None:
-        evaluated = evaluate_run(run, data=root)
-        watcher.say("")
-        watcher.say("evaluation photos")
-        watcher.say(evaluated.text())
-        metrics |= evaluated.to_json()
-    return metrics
+    if truth_of_table(read_part_of(run, None, "eval")) is None:
+        return {}
+    evaluated = evaluate_run(run)
+    watcher.say(f"\n{evaluated.text()}")
+    return evaluated.to_json()

@@ -1,0 +1,85 @@
+"""Predictions of a run: what is there and still right is left alone, the rest is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ensemble_kit.errors import DataError, UsageError, nearest
+from ensemble_kit.files import read_json
+from ensemble_kit.recipe.run import Watcher
+from ensemble_kit.runs import Run
+
+if TYPE_CHECKING:
+    from ensemble_kit.data.samples import SampleTable
+
+PARTS = ("eval", "train")
+MACHINE = ("device", "precision", "threads")
+"""Settings of the training that predicting takes over, unless others are given."""
+
+
+def read_part_of(run: Run, data: Path | None, part: str) -> SampleTable:
+    """The training or evaluation samples of a run's data set, or of another one.
+
+    Raises:
+        UsageError: no such part.
+    """
+    from ensemble_kit.data.samples import read_samples
+
+    if part not in PARTS:
+        raise UsageError(f'--part "{part}"{nearest(part, PARTS)}')
+    return read_samples(data or run.data, run.schema, part=part, layout=run.info["layout"])  # type: ignore[arg-type]
+
+
+def predict_run(run: Run, table: SampleTable, name: str, watcher: Watcher, options: Mapping[str, Any]) -> Path:
+    """Makes the prediction set `name` current: every finished checkpoint of the run on the samples of `table`.
+
+    Args:
+        options: device, precision, threads, batch_size; those left out are as in the training.
+
+    Raises:
+        DataError: no finished checkpoint, or one that was changed since its training.
+    """
+    from ensemble_kit.inference import predict_table
+
+    checkpoints = run.checkpoints()
+    run.verify()
+    watcher.say(f"predicting {len(table)} photos with {len(checkpoints)} checkpoints")
+    settings = {**machine_of(run), **options}
+    folder = run.predictions_folder(name)
+    return predict_table(table, checkpoints, folder, cache=run.folder / "cache", watcher=watcher, **settings)
+
+
+def machine_of(run: Run) -> dict[str, Any]:
+    """On what and how precisely the run's experts were trained, so that predicting does the same."""
+    described = sorted((run.folder / "experts").glob("*/expert.json"))
+    settings = read_json(described[0])["settings"] if described else {}
+    return {key: settings[key] for key in MACHINE if key in settings}
+
+
+def current_predictions(run: Run, data: Path | None, name: str, watcher: Watcher) -> Path:
+    """The folder of the set `name`, made or completed when it is missing or no longer right.
+
+    Nothing is run, and torch stays out, when the set was made by the checkpoints that are there now on the photos
+    that are there now.
+
+    Raises:
+        DataError: the set is not there and neither are the photos to make it.
+    """
+    from ensemble_kit.current import predictions_current
+
+    folder = run.predictions_folder(name)
+    checkpoints = {fold.checkpoint_sha256 for fold in run.finished()}
+    try:
+        table = read_part_of(run, data, name if name in PARTS else "eval")
+    except DataError as error:
+        if data is None and run.predictions_made_by(name, checkpoints):
+            watcher.say(f"note: using the saved predictions; the photos could not be looked at again ({error})")
+            return folder
+        raise
+    if predictions_current(folder, table, checkpoints):
+        return folder
+    if name not in PARTS and folder.exists():
+        raise DataError(f'{folder}: not made by the checkpoints and photos that are there now; run "ens predict" again')
+    return predict_run(run, table, name, watcher, {})

@@ -93,7 +93,7 @@ def test_the_command_line_starts_light() -> None:
 
 
 def test_combining_imports_neither_torch_nor_pandas() -> None:
-    code = "import ensemble_kit.recipe.combine, ensemble_kit.structures, ensemble_kit.submission, ensemble_kit.runs"
+    code = "from ensemble_kit import current, recipe, runs, structures, submission; import ensemble_kit.recipe.combine"
     assert loaded_after(code) & {"torch", "torchvision", "pandas", "sklearn", "matplotlib", "albumentations"} == set()
 
 

@@ -82,7 +82,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class StructureReport:
-    """Every structure on the same photos. `left_out`: what could not be scored -> why."""
+    """Every structure on the same photos. `left_out`: what could not be scored -> why; `scored_on`: which photos."""
 
     n_samples: int
     n_left_out: int
@@ -93,6 +93,7 @@ class StructureReport:
     children: tuple[ChildRow, ...]
     comparisons: tuple[Comparison, ...]
     left_out: dict[str, str]
+    scored_on: str = ""
 
     def main_rows(self) -> list[StructureRow]:
         """One row a structure, for short tables: the soft vote, or what there is instead."""
@@ -124,7 +125,8 @@ class StructureReport:
     def _head(self) -> str:
         people = "" if self.n_groups is None else f" of {self.n_groups} people"
         skipped = f" ({self.n_left_out} left out: no label or no prediction)" if self.n_left_out else ""
-        return wrap(f"Structures compared on {self.n_samples} photos{people}{skipped}")
+        which = f"{self.scored_on}: " if self.scored_on else ""
+        return wrap(f"Structures compared on {which}{self.n_samples} photos{people}{skipped}")
 
     def _notes(self) -> str:
         notes = []

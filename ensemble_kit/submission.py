@@ -29,6 +29,7 @@ def write_submission(
     *,
     template: str | Path | None = None,
     decide: Decision = "joint",
+    schema: Schema | None = None,
 ) -> None:
     """Writes `ImageID,ans`, whole or not at all.
 
@@ -38,16 +39,21 @@ def write_submission(
             `(n_samples,)`.
         template: a CSV with the column ImageID, as handed out: its ids, in its order, are what is written.
         decide: how joint predictions become labels, `"joint"` or `"attribute"`; labels given as such stay as they are.
+        schema: whose joint classes the answers must be; without it any one voter's columns are taken.
 
     Raises:
-        DataError: a photo without an answer (-1 = abstained), a label that is no whole number, or the ids are not
-            the template's.
+        DataError: predictions or labels that are not of the schema's joint classes, a photo without an answer (-1 =
+            abstained), a label that is no whole number, or the ids are not the template's.
     """
     if isinstance(predictions, Predictions):
+        if schema is not None:
+            _check_joint(predictions, schema)
         ids, labels = predictions.ids, predictions.labels(decide)
     else:
         ids, labels = as_ids(predictions[0], "submission"), _labels(predictions[1])
     answers = _answers(ids, labels)
+    if schema is not None and labels.max(initial=-1) >= schema.n_joint:
+        raise DataError(f"labels must be joint classes, 0 to {schema.n_joint - 1}, found {labels.max()}")
     order = list(answers) if template is None else _template_order(Path(template), answers)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -91,6 +97,21 @@ def read_template(path: str | Path) -> IdArray:
     for line, (sample_id,) in _rows(Path(path), ID):
         _add_id(ids, sample_id, Path(path), line)
     return np.array(list(ids), dtype=np.str_)
+
+
+def _check_joint(predictions: Predictions, schema: Schema) -> None:
+    """Raises DataError unless the columns are the schema's joint classes in its order."""
+    if predictions.names != schema.names or predictions.condition:
+        raise DataError(
+            f"a submission needs joint predictions of {','.join(schema.names)}, found {predictions.describe()}; "
+            'combine the experts first ("ens combine")'
+        )
+    joint = [tuple(a.classes[i] for a, i in zip(schema.attributes, row, strict=True)) for row in schema.paths]
+    if predictions.attributes != schema.attributes or list(predictions.classes) != joint:
+        raise DataError(
+            f"predictions of {predictions.describe()}: classes, borders or columns are not the schema's; combine the "
+            "experts again with this schema"
+        )
 
 
 def _labels(values: ArrayLike) -> IntArray:

@@ -16,7 +16,7 @@ FLOORS = [
     {"errors", "arrays"},
     {"files"},
     {"ids", "schema"},
-    {"graph"},
+    {"graph", "conditions"},
     {"predictions"},
     {"routing", "voting", "metrics", "card", "coverage"},
     {"joint"},

@@ -116,6 +116,39 @@ class Predictions:
         layers = [self.layers[self.voters.index(name)] for name in chosen]
         return self._with(layers=layers, voters=chosen)
 
+    def select(self, rows: ArrayLike) -> Predictions:
+        """The same expert on some of the photos, in the order asked for; layers come into memory.
+
+        Args:
+            rows: row numbers from 0, or `(n_samples,)` True for the rows to keep.
+
+        Raises:
+            UsageError: a row that is not there, or no row numbers.
+
+        Examples:
+            >>> mask = Attribute("mask", ["worn", "incorrect", "not_worn"])
+            >>> three = Predictions(mask, [[1, 0, 0], [0, 1, 0], [0, 0, 1]], ["a", "b", "c"])
+            >>> three.select([2, 0]).ids.tolist()
+            ['c', 'a']
+            >>> three.select([True, False, True]).labels().tolist()
+            [0, 2]
+        """
+        chosen = np.asarray(rows)
+        if chosen.dtype == np.bool_ and chosen.shape == self.ids.shape:
+            chosen = np.flatnonzero(chosen)
+        elif chosen.size == 0 and chosen.ndim == 1:
+            chosen = chosen.astype(np.int64)
+        if chosen.ndim != 1 or chosen.dtype.kind not in "iu":
+            raise UsageError(
+                f"{self.describe()}: expected row numbers or {self.n_samples} times True or False, found "
+                f"{chosen.dtype} of shape {chosen.shape}"
+            )
+        if chosen.size and (chosen.min() < 0 or chosen.max() >= self.n_samples):
+            raise UsageError(
+                f"{self.describe()}: rows are 0 to {self.n_samples - 1}, found {chosen.min()} to {chosen.max()}"
+            )
+        return self._with(layers=[np.asarray(layer[chosen]) for layer in self.layers], ids=self.ids[chosen])
+
     def collapse(self, to: Sequence[int]) -> Predictions:
         """Finer columns added up to the attribute's classes: 61 ages -> 3.
 
@@ -177,9 +210,11 @@ class Predictions:
         attributes: tuple[Attribute, ...] | None = None,
         classes: Sequence[Sequence[str]] | None = None,
         voters: Sequence[str] | None = None,
+        ids: IdArray | None = None,
     ) -> Predictions:
         attributes, classes, voters = attributes or self.attributes, classes or self.classes, voters or self.voters
-        return Predictions(attributes, list(layers), self.ids, self.condition, classes, voters)
+        ids = self.ids if ids is None else ids
+        return Predictions(attributes, list(layers), ids, self.condition, classes, voters)
 
 
 def check_probs(probs: FloatArray, who: str, tolerance: float = SUM_TOLERANCE) -> None:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ensemble_kit.arrays import IntArray
-from ensemble_kit.ensemble import ConditionalEnsemble
+from ensemble_kit.ensemble import ConditionalEnsemble, Fallback
 from ensemble_kit.errors import UsageError
 from ensemble_kit.graph import Graph
 from ensemble_kit.joint import with_known
 from ensemble_kit.predictions import Predictions
 from ensemble_kit.schema import Schema
 from ensemble_kit.voting import find_vote
-
-Answers = list[Predictions]
-"""What one voting answers: one joint, or with "one" a joint for each checkpoint used alone."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +29,17 @@ class Structure:
     def experts(self) -> list[Predictions]:
         return [self.ensemble.experts[number] for number in self.ensemble.plan.used]
 
-    def answers(self, voting: str) -> Answers:
-        """The joints of each voter's whole chain alone ("one"), or the joint where each expert's voters vote first."""
+    def joints(self, voting: str) -> Iterator[Predictions]:
+        """One at a time: what each voter's whole chain answers alone ("one"), or where each expert's voters vote."""
         if voting != "one":
-            return [self.ensemble.combine(route=self.route, vote=voting).joint]
-        return [self.ensemble.combine(route=self.route, voters=[name]).joint for name in common_voters(self.experts)]
+            yield self.ensemble.combine(route=self.route, vote=voting).joint
+            return
+        for name in common_voters(self.experts):
+            yield self.ensemble.combine(route=self.route, voters=[name]).joint
 
 
 def find_structures(
-    experts: Sequence[Predictions], schema: Schema, graph: Graph
+    experts: Sequence[Predictions], schema: Schema, graph: Graph, fallback: Fallback = "refuse"
 ) -> tuple[list[Structure], dict[str, str]]:
     """The structures that these experts can answer, and for the others the reason why not."""
     graph.check(schema)
@@ -54,7 +53,7 @@ def find_structures(
     left_out: dict[str, str] = {}
     for name, asked, route in wanted:
         try:
-            found.append(Structure(name, ConditionalEnsemble(schema, asked, experts), route))
+            found.append(Structure(name, ConditionalEnsemble(schema, asked, experts, fallback=fallback), route))
         except UsageError as error:
             left_out[name] = str(error)
     return found, left_out
@@ -76,29 +75,26 @@ def votings_of(experts: Sequence[Predictions], votes: Sequence[str]) -> list[tup
     return [("one", alone)] * bool(alone) + [(vote, most) for vote in votes if most > 1]
 
 
-def told(answers: Answers, schema: Schema, known: Mapping[str, IntArray]) -> Answers:
-    """The same joints given facts: class numbers `(n_samples,)` of some attributes."""
-    return [
-        Predictions(joint.attributes, with_known(joint.layers[0], schema, known), joint.ids, classes=joint.classes)
-        for joint in answers
-    ]
+def told(joint: Predictions, schema: Schema, known: Mapping[str, IntArray]) -> Predictions:
+    """The same joint given facts: class numbers `(n_samples,)` of some attributes."""
+    given = with_known(np.asarray(joint.layers[0]), schema, known)
+    return Predictions(joint.attributes, given, joint.ids, classes=joint.classes)
 
 
-def marginal_labels(answers: Sequence[Predictions], attribute: str) -> list[IntArray]:
-    """The attribute's most probable class by each of the answers, class numbers `(n_samples,)`, -1 = abstained."""
-    found = []
-    for answer in answers:
-        alone = answer.marginal(attribute)
-        number = np.array([alone.attributes[0].index(name) for (name,) in alone.classes], dtype=np.int64)
-        column = alone.labels()
-        found.append(np.where(column < 0, -1, number[column]))
-    return found
+def marginal_labels(answer: Predictions, attribute: str) -> IntArray:
+    """The attribute's most probable class by an answer, class numbers `(n_samples,)`, -1 = abstained."""
+    alone = answer.marginal(attribute)
+    number = np.array([alone.attributes[0].index(name) for (name,) in alone.classes], dtype=np.int64)
+    column = alone.labels()
+    return np.where(column < 0, -1, number[column])
 
 
-def expert_answers(expert: Predictions, voting: str, voters: Sequence[str]) -> Answers:
+def expert_answers(expert: Predictions, voting: str, voters: Sequence[str]) -> Iterator[Predictions]:
     """One expert by itself: each of `voters` alone ("one"), or the vote of all it has."""
     if voting == "one":
-        return [expert.select_voters([name]) for name in voters]
+        for name in voters:
+            yield expert.select_voters([name])
+        return
     in_order = expert.select_voters(sorted(expert.voters))
     voted = find_vote(voting)(in_order.probs, np.ones(len(expert.voters)))
-    return [Predictions(expert.attributes, voted.astype(np.float32), expert.ids, classes=expert.classes)]
+    yield Predictions(expert.attributes, voted.astype(np.float32), expert.ids, classes=expert.classes)

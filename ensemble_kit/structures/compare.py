@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ensemble_kit.arrays import Condition, IdArray, IntArray
+from ensemble_kit.arrays import IdArray, IntArray
+from ensemble_kit.conditions import under_condition
 from ensemble_kit.graph import Graph, describe_condition
+from ensemble_kit.metrics import Tally, View, interval
 from ensemble_kit.predictions import Predictions
 from ensemble_kit.schema import Attribute, Schema
 from ensemble_kit.structure_report import Comparison, Interval
 from ensemble_kit.structures.answers import common_voters, expert_answers, marginal_labels, votings_of
-from ensemble_kit.structures.people import interval
-from ensemble_kit.structures.scorer import Draws, Scorer
+from ensemble_kit.structures.scorer import Measured, Scorer
 
 
 def compare_experts(
@@ -53,58 +54,60 @@ def compare_experts(
                 left_out[f"{node.name}, pooled against specialised"] = f"no pooled {node.name} expert"
             continue
         for expert in special:
-            rows = _rows_of(expert.condition, schema, true)
+            rows = np.flatnonzero(under_condition(expert.condition, schema, true))
             if not len(rows):
                 left_out[f"{expert.describe()}, against pooled"] = "no photo of this state"
                 continue
             scorer = Scorer(None if groups is None else groups[rows], n_boot, seed)
-            pair = (_select(pooled, rows), _select(expert, rows))
-            for name in node.attributes:
-                found += _compare(pair, schema[name], true[name][rows], votes, scorer)
+            pair = (pooled.select(rows), expert.select(rows))
+            found += _compare(pair, {schema[name]: true[name][rows] for name in node.attributes}, votes, scorer)
     return found, left_out
 
 
-def _rows_of(condition: Condition, schema: Schema, true: Mapping[str, IntArray]) -> IntArray:
-    """The photos whose true classes fulfil the condition."""
-    inside = [np.isin(true[name], [schema[name].index(c) for c in classes]) for name, classes in condition.items()]
-    return np.flatnonzero(np.logical_and.reduce(inside))
-
-
-def _select(expert: Predictions, rows: IntArray) -> Predictions:
-    layers = [np.asarray(layer)[rows] for layer in expert.layers]
-    return Predictions(expert.attributes, layers, expert.ids[rows], expert.condition, expert.classes, expert.voters)
-
-
 def _compare(
-    pair: tuple[Predictions, Predictions], attribute: Attribute, truth: IntArray, votes: Sequence[str], scorer: Scorer
+    pair: tuple[Predictions, Predictions], truth: Mapping[Attribute, IntArray], votes: Sequence[str], scorer: Scorer
 ) -> list[Comparison]:
-    """One attribute by the pooled and the specialised expert, under each voting."""
-    n_classes = len(attribute.classes)
-    compared = []
-    for voting, n_voters in votings_of(pair, votes):
-        voters = common_voters(pair)
-        labels = [marginal_labels(expert_answers(expert, voting, voters), attribute.name) for expert in pair]
-        pooled, special = (scorer.score(truth, given, n_classes) for given in labels)
-        before, after = (scorer.draws(truth, given, n_classes) for given in labels)
-        compared.append(
-            Comparison(
-                attribute.name,
-                describe_condition(pair[1].condition),
-                voting,
-                n_voters,
-                len(truth),
-                pooled,
-                special,
-                special.accuracy - pooled.accuracy,
-                special.macro_f1 - pooled.macro_f1,
-                _gain(before, after, "accuracy"),
-                _gain(before, after, "macro_f1"),
-            )
+    """Each attribute by the pooled and the specialised expert, under each voting."""
+    votings = votings_of(pair, votes)
+    voters = common_voters(pair)
+    measured = scorer.measure(
+        {
+            (attribute, voting, number): [
+                _tally(answer, attribute, true) for answer in expert_answers(expert, voting, voters)
+            ]
+            for attribute, true in truth.items()
+            for voting, _ in votings
+            for number, expert in enumerate(pair)
+        }
+    )
+    return [
+        _comparison(
+            (attribute.name, describe_condition(pair[1].condition), voting, n_voters, pair[1].n_samples),
+            measured[attribute, voting, 0][0],
+            measured[attribute, voting, 1][0],
         )
-    return compared
+        for attribute in truth
+        for voting, n_voters in votings
+    ]
 
 
-def _gain(before: Draws | None, after: Draws | None, metric: str) -> Interval | None:
-    if before is None or after is None:
+def _tally(answer: Predictions, attribute: Attribute, truth: IntArray) -> Tally:
+    return Tally(truth, marginal_labels(answer, attribute.name), [View.all(len(attribute.classes))])
+
+
+def _comparison(what: tuple[str, str, str, int, int], pooled: Measured, special: Measured) -> Comparison:
+    return Comparison(
+        *what,
+        pooled.score(),
+        special.score(),
+        special.values["accuracy"] - pooled.values["accuracy"],
+        special.values["macro_f1"] - pooled.values["macro_f1"],
+        _gain(pooled, special, "accuracy"),
+        _gain(pooled, special, "macro_f1"),
+    )
+
+
+def _gain(pooled: Measured, special: Measured, metric: str) -> Interval | None:
+    if pooled.draws is None or special.draws is None:
         return None
-    return interval(after[metric] - before[metric])
+    return interval(special.draws[metric] - pooled.draws[metric])

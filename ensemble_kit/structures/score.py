@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from ensemble_kit.arrays import BoolArray, IdArray, IntArray
+from ensemble_kit.ensemble import Fallback
 from ensemble_kit.errors import DataError, UsageError, nearest
 from ensemble_kit.graph import Graph
 from ensemble_kit.ids import as_ids, match_ids
+from ensemble_kit.metrics import Tally
 from ensemble_kit.predictions import Predictions
 from ensemble_kit.schema import Schema
 from ensemble_kit.structure_report import ChildRow, StructureReport, StructureRow
-from ensemble_kit.structures.answers import (
-    Answers,
-    find_structures,
-    marginal_labels,
-    parents_of,
-    told,
-    votings_of,
-)
+from ensemble_kit.structures.answers import find_structures, parents_of, votings_of
 from ensemble_kit.structures.compare import compare_experts
-from ensemble_kit.structures.scorer import Scorer
+from ensemble_kit.structures.reader import JOINT, PERFECT, Reader, What, child
+from ensemble_kit.structures.scorer import Measured, Scorer
 from ensemble_kit.voting import VOTES
+
+Key = tuple[str, str, int]
+"""Structure, voting, number of voters."""
 
 MAX_NAME = 12
 """Longer lists of parents are called "parents", so that the table keeps to 80 columns."""
@@ -40,6 +39,8 @@ def score_structures(
     votes: Sequence[str] = ("soft", "hard"),
     n_boot: int = 1000,
     seed: int = 0,
+    fallback: Fallback = "refuse",
+    scored_on: str = "",
 ) -> StructureReport:
     """Scores every structure the experts allow: flat, independent, conditional hard and soft, perfect parents.
 
@@ -53,6 +54,8 @@ def score_structures(
         votes: names in VOTES; across each expert's voters. Each checkpoint alone is always scored.
         n_boot: draws of people for the intervals; all scores share the draws, so that differences are paired.
         seed: of the draws.
+        fallback: "pooled" = where no expert names every parent, one that names fewer may answer.
+        scored_on: which photos these are, for the report's first line: "the evaluation photos".
 
     Returns:
         The report. Scores of an attribute are those of its class in the most probable joint class. What the experts do
@@ -70,31 +73,27 @@ def score_structures(
     if groups is not None:
         _check_length(groups, ids, "a group")
     people = None if groups is None else np.asarray(groups).astype(np.str_)[keep]
-    scorer = Scorer(people, n_boot, seed)
-    structures, left_out = find_structures(same, schema, graph)
-    answers = {
-        (structure.name, voting, n_voters): structure.answers(voting)
-        for structure in structures
-        for voting, n_voters in votings_of(structure.experts, votes)
-    }
-    true = schema.decode(true_joint)
-    known = {name: true[name] for name in parents_of(graph)}
-    perfect = {
-        (perfect_name(graph), voting, n_voters): told(given, schema, known)
-        for (name, voting, n_voters), given in answers.items()
-        if name == "conditional_soft"
-    }
-    comparisons, uncompared = compare_experts(same, schema, graph, true, people, votes, n_boot=n_boot, seed=seed)
+    scorer, reader = Scorer(people, n_boot, seed), Reader(schema, graph, true_joint)
+    structures, left_out = find_structures(same, schema, graph, fallback)
+    asked: dict[tuple[Key, What], list[Tally]] = {}
+    for structure in structures:
+        for voting, n_voters in votings_of(structure.experts, votes):
+            for joint in structure.joints(voting):
+                for what, tally in reader.read(joint, structure.name).items():
+                    asked.setdefault(((structure.name, voting, n_voters), what), []).append(tally)
+    measured = scorer.measure(asked)
+    comparisons, uncompared = compare_experts(same, schema, graph, reader.true, people, votes, n_boot=n_boot, seed=seed)
     return StructureReport(
         n_samples=len(true_joint),
         n_left_out=int((~keep).sum()),
         n_groups=None if people is None else len(np.unique(people)),
         n_boot=n_boot,
-        known=tuple(known) if perfect else (),
-        rows=tuple(_row(key, given, true_joint, schema, scorer) for key, given in (answers | perfect).items()),
-        children=tuple(_children(answers, schema, graph, true, scorer)),
+        known=parents_of(graph) if any(what == PERFECT for _, what in measured) else (),
+        rows=tuple(_rows(measured, schema, graph)),
+        children=tuple(_children(measured, graph)),
         comparisons=tuple(comparisons),
         left_out=left_out | uncompared,
+        scored_on=scored_on,
     )
 
 
@@ -116,56 +115,48 @@ def _same_photos(experts: Sequence[Predictions], ids: IdArray, truth: IntArray) 
     names = as_ids(ids, "score_structures")
     _check_length(truth, names, "a true joint class")
     keep: BoolArray = np.asarray(truth) >= 0
-    joined = []
-    for expert in experts:
-        order = match_ids(expert.ids, names, expert.describe())
-        layers = [np.asarray(layer if order is None else layer[order]) for layer in expert.layers]
-        for layer in layers:
-            keep &= np.isfinite(layer).all(axis=1)
-        joined.append(layers)
+    orders = [match_ids(expert.ids, names, expert.describe()) for expert in experts]
+    for expert, order in zip(experts, orders, strict=True):
+        for layer in expert.layers:
+            computed: BoolArray = np.asarray(np.isfinite(layer).all(axis=1))
+            keep &= computed if order is None else computed[order]
     if not keep.any():
         raise DataError(
             f"score_structures: none of {len(names)} photos has both a label and a prediction by every expert; predict "
             "the photos whose answers are known"
         )
+    rows = np.flatnonzero(keep)
     kept = [
-        Predictions(e.attributes, [layer[keep] for layer in layers], names[keep], e.condition, e.classes, e.voters)
-        for e, layers in zip(experts, joined, strict=True)
+        expert if order is None and keep.all() else expert.select(rows if order is None else order[rows])
+        for expert, order in zip(experts, orders, strict=True)
     ]
     return kept, keep
 
 
-def _row(
-    key: tuple[str, str, int], answers: Answers, true_joint: IntArray, schema: Schema, scorer: Scorer
-) -> StructureRow:
-    name, voting, n_voters = key
-    labels = [joint.labels() for joint in answers]
-    true, parts = schema.decode(true_joint), [schema.decode(given) for given in labels]
-    attributes = {
-        a.name: scorer.score(true[a.name], [part[a.name] for part in parts], len(a.classes)) for a in schema.attributes
-    }
-    return StructureRow(name, voting, n_voters, scorer.score(true_joint, labels, schema.n_joint), attributes)
+def _rows(measured: Mapping[tuple[Key, What], list[Measured]], schema: Schema, graph: Graph) -> list[StructureRow]:
+    """Every structure under every voting, then the same told the true parents."""
+    rows = []
+    for wanted in (JOINT, PERFECT):
+        for ((name, voting, n_voters), what), views in measured.items():
+            if what == wanted:
+                joint, *attributes = [view.score() for view in views]
+                each = dict(zip(schema.names, attributes, strict=True))
+                rows.append(
+                    StructureRow(perfect_name(graph) if what == PERFECT else name, voting, n_voters, joint, each)
+                )
+    return rows
 
 
-def _children(
-    answers: dict[tuple[str, str, int], Answers],
-    schema: Schema,
-    graph: Graph,
-    true: dict[str, IntArray],
-    scorer: Scorer,
-) -> list[ChildRow]:
+def _children(measured: Mapping[tuple[Key, What], list[Measured]], graph: Graph) -> list[ChildRow]:
     """Each conditioned attribute by the expert of the predicted state (hard route) and by that of the true one."""
+    votings = [key[1:] for key, what in measured if what == PERFECT]
     children = []
     for node in graph.nodes:
-        known = {name: true[name] for name in node.parents}
-        for (name, voting, n_voters), soft in answers.items():
-            if name != "conditional_soft" or not node.parents:
-                continue
-            routed = answers["conditional_hard", voting, n_voters]
-            for attribute in node.attributes:
-                scores = [
-                    scorer.score(true[attribute], marginal_labels(given, attribute), len(schema[attribute].classes))
-                    for given in (routed, told(soft, schema, known))
-                ]
-                children.append(ChildRow(attribute, node.parents, voting, n_voters, *scores))
+        for voting, n_voters in votings if node.parents else []:
+            for name in node.attributes:
+                hard, soft = (
+                    measured[(f"conditional_{route}", voting, n_voters), child(name)][0].score()
+                    for route in ("hard", "soft")
+                )
+                children.append(ChildRow(name, node.parents, voting, n_voters, hard, soft))
     return children

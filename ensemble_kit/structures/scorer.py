@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
-from ensemble_kit.arrays import FloatArray, IdArray, IntArray
-from ensemble_kit.metrics import METRICS, accuracy, macro_f1
-from ensemble_kit.structure_report import Score
-from ensemble_kit.structures.people import People, interval
+from ensemble_kit.arrays import FloatArray, IdArray
+from ensemble_kit.metrics import METRICS, Drawn, People, Tally, interval
+from ensemble_kit.structure_report import Interval, Score
 
-Draws = dict[str, FloatArray]
+Key = TypeVar("Key")
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """The metrics of one view: their values, and in each draw of people (None = no people were given)."""
+
+    values: dict[str, float]
+    draws: dict[str, FloatArray] | None
+
+    def score(self) -> Score:
+        between: dict[str, Interval | None] = dict.fromkeys(METRICS)
+        if self.draws is not None:
+            between |= {name: interval(draws) for name, draws in self.draws.items()}
+        return Score(self.values["accuracy"], self.values["macro_f1"], between["accuracy"], between["macro_f1"])
 
 
 class Scorer:
@@ -26,25 +41,27 @@ class Scorer:
     def __init__(self, groups: IdArray | None, n_boot: int, seed: int):
         self.people = None if groups is None else People(groups, n_boot, seed)
 
-    def score(self, truth: IntArray, labels: Sequence[IntArray], n_classes: int) -> Score:
-        """The mean over the answers of accuracy and macro F1.
+    def measure(self, asked: Mapping[Key, Sequence[Tally]]) -> dict[Key, list[Measured]]:
+        """For each key one Measured a view: the mean over its answers, in a draw taken within the draw.
 
-        Args:
-            truth: `(n_samples,)` class numbers.
-            labels: answers, each `(n_samples,)` class numbers, -1 = abstained = wrong.
-            n_classes: of the attribute or of the joint.
+        All in one call, because the draws are made anew at each.
         """
-        draws = self.draws(truth, labels, n_classes)
-        return Score(
-            float(np.mean([accuracy(truth, given, n_classes) for given in labels])),
-            float(np.mean([macro_f1(truth, given, n_classes) for given in labels])),
-            None if draws is None else interval(draws["accuracy"]),
-            None if draws is None else interval(draws["macro_f1"]),
-        )
+        tallies = [tally for answers in asked.values() for tally in answers]
+        plain = [tally.scores(Drawn.once(tally.n_samples)) for tally in tallies]
+        drawn = None if self.people is None else self.people.scores(tallies)
+        found: dict[Key, list[Measured]] = {}
+        start = 0
+        for key, answers in asked.items():
+            own = slice(start, start + len(answers))
+            start += len(answers)
+            values = np.mean(plain[own], axis=0)[:, :, 0]
+            draws = None if drawn is None else np.mean(drawn[own], axis=0)
+            found[key] = [
+                _measured(values[view], None if draws is None else draws[view]) for view in range(len(values))
+            ]
+        return found
 
-    def draws(self, truth: IntArray, labels: Sequence[IntArray], n_classes: int) -> Draws | None:
-        """Each metric in each draw of people `(n_boot,)`, the mean over the answers taken within the draw."""
-        if self.people is None:
-            return None
-        each = [self.people.scores(truth, given, n_classes) for given in labels]
-        return {name: np.mean([scores[name] for scores in each], axis=0) for name in METRICS}
+
+def _measured(values: FloatArray, draws: FloatArray | None) -> Measured:
+    by_name = {name: float(value) for name, value in zip(METRICS, values, strict=True)}
+    return Measured(by_name, None if draws is None else dict(zip(METRICS, draws, strict=True)))

@@ -67,7 +67,7 @@ def _draw_locks(brush: Brush, look: Look, side: int, tone: Colour) -> None:
 
 def _greyed(look: Look, upper: float) -> Colour:
     """The hair's colour on the whole: the temples go before it."""
-    return mix(look.hair_tone, GREY, np.clip(upper * 1.6 - 0.75, 0, 0.8))
+    return mix(look.hair_tone, GREY, np.clip(upper * 1.4 - 0.8, 0, 0.4))
 
 
 def _cap(look: Look) -> Points:
@@ -100,7 +100,9 @@ def _draw_temple(brush: Brush, look: Look, side: int, tone: Colour, grey: float)
     for row in range(3):
         x, y = 0.04 * row, 0.07 * row
         lock = [(0.80 + x, -0.66 - 0.14 * grey + 0.03 * row), (0.95 + x, -0.44 - y), (1.0 + 0.6 * x, -0.12 - y)]
-        brush.stroke(np.array(lock) * (side * w, h), tone, 5 + 8 * grey, taper=0.8)
+        brush.stroke(
+            np.array(lock) * (side * w, h), look.hair_tone * 0.55 if row == 1 else tone, 4 + 5 * grey, taper=0.8
+        )
 
 
 def _strand(look: Look, side: int) -> Points:

@@ -80,7 +80,7 @@ def draw_upper_age(brush: Brush, look: Look, shot: Shot, upper: float) -> None:
         strength = np.clip(upper * 2.2 - 0.25 - 0.5 * row, 0, 1)
         if strength > 0.04:
             reach = w * (0.25 + 0.3 * strength)
-            crease(brush, look, [(dx - reach, y * h + 4), (dx, y * h - 4), (dx + reach, y * h + 4)], 6.5, strength)
+            crease(brush, look, [(dx - reach, y * h + 4), (dx, y * h - 4), (dx + reach, y * h + 4)], 7, strength, 0.65)
     for side in (-1, 1):
         bag = np.clip(upper * 1.4 - 0.2, 0, 1)
         centre = side * 0.42 * w + dx

@@ -10,8 +10,8 @@ from ensemble_kit.data.drawing.brush import Colour, colour, mix
 from ensemble_kit.data.drawing.population import Person
 
 SKINS = [
-    colour(255, 224, 200),
-    colour(250, 208, 178),
+    colour(244, 206, 180),
+    colour(242, 198, 166),
     colour(240, 192, 156),
     colour(226, 172, 132),
     colour(204, 148, 108),
@@ -25,8 +25,8 @@ HAIRS = [
     colour(120, 76, 46),
     colour(146, 70, 44),
     colour(190, 104, 56),
-    colour(160, 118, 74),
-    colour(214, 170, 100),
+    colour(150, 108, 66),
+    colour(206, 160, 92),
 ]
 GREY = colour(180, 180, 186)
 CLOTHES = [
@@ -51,13 +51,10 @@ WALLS = [
     colour(246, 238, 226),
     colour(150, 172, 188),
     colour(176, 160, 146),
-    colour(120, 142, 132),
-    colour(98, 106, 130),
-    colour(200, 164, 104),
-    colour(96, 140, 150),
-    colour(216, 150, 130),
-    colour(128, 116, 160),
-    colour(84, 110, 104),
+    colour(226, 196, 140),
+    colour(140, 176, 180),
+    colour(226, 170, 152),
+    colour(164, 156, 190),
 ]
 IRISES = [
     colour(70, 46, 34),
@@ -71,8 +68,8 @@ _LIP = colour(196, 84, 92)
 
 _STYLES = ("short", "parted", "curly", "buzz", "pixie", "long", "wavy", "bob", "bun")
 _STYLE_SHARES = {
-    0: (0.38, 0.28, 0.15, 0.16, 0.01, 0.01, 0.00, 0.01, 0.00),
-    1: (0.00, 0.01, 0.01, 0.00, 0.02, 0.40, 0.31, 0.21, 0.04),
+    0: (0.38, 0.29, 0.15, 0.16, 0.00, 0.01, 0.00, 0.01, 0.00),
+    1: (0.00, 0.01, 0.01, 0.00, 0.01, 0.40, 0.32, 0.23, 0.02),
 }
 """Hair styles of men and women: most tell the gender, some do not."""
 
@@ -183,12 +180,12 @@ def draw_look(person: Person) -> Look:
 def draw_shot(rng: np.random.Generator) -> Shot:
     """The pose and light of one photo."""
     return Shot(
-        shift=(rng.uniform(-32, 32), rng.uniform(-24, 28)),
-        scale=rng.uniform(0.86, 1.08),
-        tilt=rng.normal(0, 0.07),
+        shift=(rng.uniform(-46, 46), rng.uniform(-30, 30)),
+        scale=rng.uniform(0.96, 1.24),
+        tilt=rng.normal(0, 0.10),
         turn=float(np.clip(rng.normal(0, 0.5), -1, 1)),
         nod=rng.normal(0, 3),
-        gain=float(np.clip(rng.normal(0.97, 0.11), 0.72, 1.2)),
+        gain=float(np.clip(rng.normal(0.97, 0.09), 0.74, 1.2)),
         side_light=float(np.clip(rng.normal(0, 0.11), -0.25, 0.25)),
         warmth=rng.normal(0, 0.04),
         contrast=float(np.clip(rng.normal(1.0, 0.08), 0.8, 1.2)),

@@ -18,7 +18,7 @@ from ensemble_kit.data.drawing.population import Person, cue_ages
 
 _WORKING_HEIGHT = 256
 """Smaller photos are drawn at least this high and shrunk, so that thin lines become faint instead of jagged."""
-_FACE_HEIGHT = 0.49
+_FACE_HEIGHT = 0.51
 """Where the middle of the face is, as a share of the photo's height."""
 
 

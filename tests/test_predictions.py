@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,49 @@ def test_voters_are_selected_by_name() -> None:
     assert np.array_equal(one.probs, expert.probs[1:])
     assert same(expert.select_voters("fold1"), one)
     assert same(expert.select_voters(["fold0", "fold1"]), expert)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_rows_are_selected_in_the_order_asked_for(data: st.DataObject) -> None:
+    expert = data.draw(st.sampled_from(small()))
+    rows = data.draw(st.lists(st.integers(0, 5), max_size=8))
+    found = expert.select(rows)
+    assert found.ids.tolist() == [expert.ids[row] for row in rows]
+    for voter, layer in enumerate(found.layers):
+        assert layer.tolist() == [expert.probs[voter, row].tolist() for row in rows]
+        assert layer.dtype == expert.layers[voter].dtype
+    for name in ("attributes", "classes", "voters", "condition"):
+        assert getattr(found, name) == getattr(expert, name)
+    keep = np.isin(np.arange(6), rows)
+    assert same(expert.select(keep), expert.select(sorted(set(rows))))
+
+
+def test_rows_of_mapped_layers_come_into_memory_and_are_checked(tmp_path: Path) -> None:
+    experts = small()
+    save_predictions(tmp_path / "set", experts, SCHEMA)
+    mapped = load_predictions(tmp_path / "set", memory_map=True)
+    assert isinstance(mapped[0].layers[0], np.memmap)
+    found = mapped[0].select([4, 1])
+    assert not isinstance(found.layers[0], np.memmap)
+    assert same(found, experts[0].select([4, 1]))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([6], "rows are 0 to 5, found 6 to 6"),
+        ([2, -1], "rows are 0 to 5, found -1 to 2"),
+        ([True, False], "expected row numbers or 6 times True or False, found bool of shape (2,)"),
+        ([[0]], "expected row numbers or 6 times True or False, found int64 of shape (1, 1)"),
+        (["a"], "expected row numbers or 6 times True or False, found <U1 of shape (1,)"),
+        ([0.0], "found float64 of shape (1,)"),
+        (3, "found int64 of shape ()"),
+    ],
+)
+def test_rows_that_are_not_there_are_refused(rows: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        small()[0].select(rows)
 
 
 @settings(max_examples=40, deadline=None)

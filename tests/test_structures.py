@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -346,6 +347,36 @@ def test_photos_without_a_label_or_a_prediction_are_left_out() -> None:
     assert "81 photos of 12 people (3 left out: no label or no prediction)" in " ".join(found.text().split())
 
 
+def test_a_joint_is_dropped_when_its_labels_are_read() -> None:
+    """Six voters more make twelve joints more, each of 1500 x 600 numbers = 3.6 MB, but never at the same time."""
+    peaks = {n_voters: wide_world_peak(1500, n_voters) for n_voters in (2, 8)}
+    assert peaks[8] < peaks[2] + 2 * 3.6e6
+
+
+def wide_world_peak(n_samples: int, n_voters: int) -> int:
+    """Bytes that scoring each checkpoint alone takes at most, for 2 x 300 joint classes and two structures."""
+    rng = np.random.default_rng(0)
+    schema = Schema(Attribute("kind", ["a", "b"]), Attribute("name", [f"n{i}" for i in range(300)]))
+    ids = np.array([f"{i}.jpg" for i in range(n_samples)])
+    truth = rng.integers(0, 600, n_samples)
+    true = schema.decode(truth)
+    experts = [
+        Predictions(schema[name], noisy(rng, true[name], n, n_voters), ids, condition)
+        for name, n, condition in [("kind", 2, {}), ("name", 300, {"kind": "a"}), ("name", 300, {"kind": "b"})]
+    ]
+    tracemalloc.start()
+    report = score_structures(experts, schema, Graph({"kind": [], "name": ["kind"]}), truth, ids, votes=[])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [row.n_voters for row in report.rows] == [n_voters] * 3
+    return peak
+
+
+def test_photos_in_blocks_are_read_as_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ensemble_kit.structures.reader.BLOCK_NUMBERS", 37 * 18)
+    assert WORLD.score().to_json() == REPORT.to_json()
+
+
 # ----------------------------------------------------------------------------------------------- what may be missing
 
 
@@ -376,6 +407,18 @@ def test_what_cannot_be_scored_is_left_out_with_the_reason(
     for name, words in left_out.items():
         assert words in report.left_out[name]
         assert name.replace("_", " ") in report.text()
+
+
+def test_where_the_pooled_expert_may_stand_in() -> None:
+    """The pooled expert by another name for the missing state gives the same chain without a fallback."""
+    kept = {name: expert for name, expert in WORLD.experts.items() if name != "age worn"}
+    found = World(kept, WORLD.truth, WORLD.ids, WORLD.groups).score(fallback="pooled")
+    age = WORLD.experts["age"]
+    named = Predictions(AGE, age.probs, age.ids, {"mask": "worn"}, voters=VOTERS)
+    expected = World(kept | {"age worn": named}, WORLD.truth, WORLD.ids, WORLD.groups).score()
+    assert rounded(found.to_json()["rows"]) == rounded(expected.to_json()["rows"])
+    assert rounded(found.to_json()["children"]) == rounded(expected.to_json()["children"])
+    assert found.left_out == {}
 
 
 def test_one_voter_has_no_votes() -> None:
@@ -488,6 +531,16 @@ def test_json() -> None:
         "pooled better",
         "no difference shown",
     }
+
+
+def test_the_report_says_which_photos_it_is_on() -> None:
+    assert REPORT.text().startswith("Structures compared on 84 photos of 12 people\n")
+    assert REPORT.to_json()["scored_on"] == ""
+    named = WORLD.score(scored_on="training photos, out of fold", groups=None)
+    assert named.text().startswith("Structures compared on training photos, out of fold: 84 photos\n")
+    assert named.to_json()["scored_on"] == "training photos, out of fold"
+    long = replace(named, scored_on="the photos " * 9 + "of the evaluation")
+    assert max(map(len, long.text().splitlines())) <= 80
 
 
 def test_text_has_every_figure_and_fits() -> None:

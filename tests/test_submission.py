@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -181,3 +182,37 @@ def test_decide_by_attribute(tmp_path: Path) -> None:
     assert (tmp_path / "attribute.csv").read_text() == "ImageID,ans\na,1\n"
     with pytest.raises(UsageError, match='unknown decision "atribute"; did you mean "attribute"'):
         write_submission(tmp_path / "no.csv", probs, decide="atribute")  # type: ignore[arg-type]
+
+
+MASK, GENDER = SCHEMA.attributes
+OTHER = Attribute("gender", ["female", "male"])
+
+
+@pytest.mark.parametrize(
+    ("predictions", "message"),
+    [
+        (Predictions(MASK, [[1, 0, 0]], ["a"]), "joint predictions of mask,gender, found mask; combine the experts first"),
+        (Predictions([GENDER, MASK], np.eye(6)[:1], ["a"]), "joint predictions of mask,gender, found gender,mask; combine"),
+        (Predictions([MASK, OTHER], np.eye(6)[:1], ["a"]), "mask,gender: classes, borders or columns are not the schema's"),
+        (joint([0], ["a"]).marginal("gender"), "joint predictions of mask,gender, found gender"),
+        (
+            Predictions(SCHEMA.attributes, np.eye(6)[:1], ["a"], classes=[*joint([0], ["a"]).classes[::-1]]),
+            "mask,gender: classes, borders or columns are not the schema's",
+        ),
+        ((["a", "b"], [5, 6]), "labels must be joint classes, 0 to 5, found 6"),
+    ],
+)  # fmt: skip
+def test_what_is_not_of_the_schema_is_refused_where_it_is_known(
+    tmp_path: Path, predictions: Predictions | tuple[list[str], IntArray], message: str
+) -> None:
+    with pytest.raises(DataError, match=re.escape(message)):
+        write_submission(tmp_path / "out.csv", predictions, schema=SCHEMA)
+    assert not (tmp_path / "out.csv").exists()
+    write_submission(tmp_path / "out.csv", predictions)
+
+
+def test_a_joint_of_the_schema_is_written(tmp_path: Path) -> None:
+    write_submission(tmp_path / "out.csv", joint([3, 5], ["b", "a"]), schema=SCHEMA)
+    assert (tmp_path / "out.csv").read_text() == "ImageID,ans\nb,3\na,5\n"
+    write_submission(tmp_path / "out.csv", (["a"], [5]), schema=SCHEMA)
+    assert (tmp_path / "out.csv").read_text() == "ImageID,ans\na,5\n"

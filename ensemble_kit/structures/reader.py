@@ -17,8 +17,8 @@ What = tuple[str, str]
 JOINT: What = ("joint", "")
 PERFECT: What = ("perfect", "")
 
-BLOCK_ROWS = 8192
-"""Photos told facts at a time: what is told is a further table of joint probabilities."""
+BLOCK_NUMBERS = 2**20
+"""Probabilities told facts at a time, 8 MB: what is told is a further table of joint probabilities."""
 
 
 def child(attribute: str) -> What:
@@ -49,8 +49,9 @@ class Reader:
         With soft routes also those of the same joint told the true parents: of the joint class (PERFECT) and of each
         conditioned attribute (by the expert of the true state); with hard ones that of the predicted state's expert.
         """
-        starts = range(0, len(self.true_joint), BLOCK_ROWS)
-        blocks = [self._labels(joint, structure, start, start + BLOCK_ROWS) for start in starts]
+        size = max(1, BLOCK_NUMBERS // self.schema.n_joint)
+        starts = range(0, len(self.true_joint), size)
+        blocks = [self._labels(joint, structure, start, start + size) for start in starts]
         return {what: self._tally(what, np.concatenate([block[what] for block in blocks])) for what in blocks[0]}
 
     def _tally(self, what: What, labels: IntArray) -> Tally:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -207,6 +207,7 @@ def test_bad_arguments(tmp_path: Path, arguments: dict[str, Any], message: str) 
 
 @settings(max_examples=60, deadline=None)
 @given(people=st.integers(1, 3000), like=st.sampled_from(["training", "shifted"]))
+@example(people=30, like="training")
 def test_head_counts_follow_the_shares(people: int, like: EvalLike) -> None:
     counts = head_counts(people, like)
     assert counts.shape == (2, 3)

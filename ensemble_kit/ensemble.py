@@ -293,5 +293,6 @@ class _Panel:
         if gaps:
             raise DataError(
                 f"of {len(self.ids)} photos these have no prediction that the route needs: {'; '.join(gaps)}; see "
-                f'errors.csv of the predictions, mend or leave out the photos, and run "ens predict" again'
+                f'errors.csv of the predictions, mend the photos and run "ens predict" again, or answer them with '
+                "--missing JOINT_CLASS"
             )

@@ -60,4 +60,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ek.EnsembleKitError as error:
+        sys.exit(f"error: {error}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
@@ -22,6 +23,19 @@ app = typer.Typer(
     help="Hierarchical conditional ensembles for multi-attribute image classification.",
     epilog="ens quickstart shows the whole thing in a few minutes, on photos it draws itself.",
 )
+
+
+@app.callback()
+def about(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version.")] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        print(f"ensemble_kit {installed('ensemble_kit')}")
+        raise typer.Exit
+
+
 run.add_to(app)
 train.add_to(app)
 predict.add_to(app)
@@ -35,11 +49,14 @@ def main() -> None:
     except EnsembleKitError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except SystemExit as stop:
-        if stop.code == 130:  # what typer makes of Ctrl-C
-            print("stopped; the same command goes on from here", file=sys.stderr)
-        raise
     except BrokenPipeError:
         # The reader of our output went away (`| head`); point stdout elsewhere so that the exit stays quiet.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:
+        print(f"error: {error.filename or 'file'}: {error.strerror}; name a place that can be written", file=sys.stderr)
+        sys.exit(3)
+    except SystemExit as stop:
+        if stop.code == 130:  # what typer makes of Ctrl-C
+            print("stopped; the same command goes on from here", file=sys.stderr)
+        raise

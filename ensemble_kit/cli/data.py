@@ -15,6 +15,7 @@ app = typer.Typer(no_args_is_help=True, help="Look at a data set before training
 @app.command("check")
 def check(
     data: Annotated[Path | None, typer.Argument(envvar="ENS_DATA", help="The data set.")] = None,
+    named: Annotated[Path | None, typer.Option("--data", help="The same, as an option.")] = None,
     recipe: RecipeName = DEFAULT_RECIPE,
     folds: Annotated[int | None, typer.Option(envvar="ENS_FOLDS", help="Number of folds.")] = None,
     val_ratio: Annotated[float | None, typer.Option(envvar="ENS_VAL_RATIO", help="One validation share.")] = None,
@@ -30,7 +31,7 @@ def check(
 
     chosen = load_recipe(recipe).with_data(given({"folds": folds, "val_ratio": val_ratio}))
     report = check_data(
-        data_root(chosen, data),
+        data_root(chosen, named or data),
         chosen.schema,
         layout=chosen.data.layout,
         folds=chosen.data.folds,

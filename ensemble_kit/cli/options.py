@@ -12,6 +12,7 @@ Data = Annotated[
     Path | None,
     typer.Option("--data", envvar="ENS_DATA", help="The data set: competition tree, table or class folders."),
 ]
+OtherData = Annotated[Path | None, typer.Option("--data", help="Another data set than the run's own.")]
 RecipeName = Annotated[
     str, typer.Option("--recipe", envvar="ENS_RECIPE", help="A recipe file, or the name of a shipped recipe.")
 ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ensemble_kit.cli.options import DEFAULT_RECIPE, Data, Device, Json, RecipeName, default_run, given
+from ensemble_kit.cli.options import DEFAULT_RECIPE, Device, Json, OtherData, RecipeName, default_run, given
 
 if TYPE_CHECKING:
     from ensemble_kit.runs import Run
@@ -24,7 +25,7 @@ RecipeOrRun = Annotated[
 
 def predict(
     run: Annotated[Path | None, typer.Argument(envvar="ENS_RUN", help="The run; default the last one.")] = None,
-    data: Data = None,
+    data: OtherData = None,
     part: Annotated[str, typer.Option(help="eval or train: which photos of the data set.")] = "eval",
     name: Annotated[str | None, typer.Option(help="Name of the prediction set; default the part's.")] = None,
     device: Device = None,
@@ -42,7 +43,7 @@ def predict(
     with TerminalWatcher() as watcher:
         folder = predict_run(opened, read_part_of(opened, data, part), name or part, watcher, given(options))
         watcher.say(f"predictions: {folder}")
-        watcher.say(f"next: ens combine {opened.folder}")
+        watcher.say(f"next: ens combine {opened.folder}" + (f" --name {name}" if name else ""))
 
 
 def combine(
@@ -59,9 +60,12 @@ def combine(
         str, typer.Option(help="conditional (the graph), independent, or flat: how the same experts are read.")
     ] = "conditional",
     name: Annotated[str, typer.Option(help="Which prediction set of a run.")] = "eval",
-    data: Data = None,
+    data: OtherData = None,
     template: Annotated[
         Path | None, typer.Option(help="A table whose ImageIDs, in their order, the submission repeats.")
+    ] = None,
+    missing: Annotated[
+        int | None, typer.Option(min=0, help="Joint class answered for photos that could not be predicted.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Default results/ inside the run.")] = None,
     recipe: RecipeOrRun = None,
@@ -95,6 +99,7 @@ def combine(
             out or (first.folder if first else named[0]) / "results",
             structure=structure,
             template=template or _template(first, data, name),
+            missing=missing,
             announce=watcher.say,
         )
     print(dumps(report.to_json(), indent=2) if json else report.text())
@@ -119,7 +124,7 @@ def evaluate(
     people: Annotated[
         Path | None, typer.Option(help="ImageID,person, for intervals over people; default beside the answers.")
     ] = None,
-    data: Data = None,
+    data: OtherData = None,
     recipe: RecipeName = DEFAULT_RECIPE,
     json: Json = False,
 ) -> None:
@@ -132,8 +137,10 @@ def evaluate(
     from ensemble_kit.recipe.evaluate import evaluate_target
     from ensemble_kit.recipe.load import load_recipe
 
-    chosen = load_recipe(recipe)
-    report = evaluate_target(target or default_run(), chosen, answers=answers, people=people, data=data)
+    chosen, named = load_recipe(recipe), target or default_run()
+    if data is None and not (named / "run.json").is_file() and "ENS_DATA" in os.environ:
+        data = Path(os.environ["ENS_DATA"])  # a run knows its own data, a submission does not
+    report = evaluate_target(named, chosen, answers=answers, people=people, data=data)
     print(dumps(report.to_json(), indent=2) if json else report.text())
 
 

@@ -47,15 +47,22 @@ def train(
     from ensemble_kit.errors import UsageError
     from ensemble_kit.graph import check_condition, describe_expert
     from ensemble_kit.recipe.load import ExpertSpec, load_recipe
-    from ensemble_kit.recipe.run import has_borders, open_run, train_experts
+    from ensemble_kit.recipe.run import check_experts, has_borders, open_run, train_experts
 
     chosen = load_recipe(recipe).with_data(division)
     names = chosen.names_of(attribute.split(","))
-    spec = ExpertSpec(names, check_condition(parse_given(given_classes or []), chosen.schema))
+    condition = check_condition(parse_given(given_classes or []), chosen.schema)
+    # every class of a parent is no condition at all: that expert is the pooled one
+    some = {name: classes for name, classes in condition.items() if classes != chosen.schema[name].classes}
+    spec = ExpertSpec(names, some)
     chosen = chosen.with_train(flags)
     if not has_borders(chosen.schema, spec) and {"borders", "leave_out"} & set(flags):
         raise UsageError(f"--borders and --leave-out are about a measured attribute; {attribute} is none")
+    check_experts(chosen, data, [spec])
     with TerminalWatcher() as watcher:
+        node = chosen.graph.node_of(names)
+        if node and not set(some) <= set(node.parents):
+            watcher.say(f"note: the recipe's graph lets only {list(node.parents)} condition {node.name}; see [graph]")
         adopt = not {"folds", "val_ratio", "fold_seed"} & set(division)
         opened = open_run(chosen, data, run_folder(run, chosen.name), watcher, adopt=adopt)
         watcher.say(f"{describe_expert(names, spec.condition)} -> {opened.expert_folder(names, spec.condition)}")

@@ -56,11 +56,12 @@ def training_command(function: Callable[..., None]) -> Callable[..., None]:
     """
     signature = inspect.signature(function, eval_str=True)
     own = [p for name, p in signature.parameters.items() if name not in ("data", "run", "division", "flags")]
-    shared = [_parameter("data", Data), _parameter("run", RunFolder)]
+    context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    shared = [context, _parameter("data", Data), _parameter("run", RunFolder)]
     shared += [_option(name, *row) for name, row in {**DATA_OPTIONS, **TRAIN_OPTIONS}.items()]
 
-    def command(**values: Any) -> None:
-        division = given({name: values.pop(name) for name in DATA_OPTIONS})
+    def command(ctx: typer.Context, **values: Any) -> None:
+        division = _one_way_to_divide(ctx, given({name: values.pop(name) for name in DATA_OPTIONS}))
         if division.get("fixes") not in (None, "none"):  # a recipe's own is relative to the recipe, a typed one to here
             division["fixes"] = str(Path(division["fixes"]).resolve())
         flags = given({name: values.pop(name) for name in TRAIN_OPTIONS})
@@ -71,6 +72,14 @@ def training_command(function: Callable[..., None]) -> Callable[..., None]:
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}
     return command
+
+
+def _one_way_to_divide(ctx: typer.Context, division: dict[str, Any]) -> dict[str, Any]:
+    """Folds and a validation share rule each other out: a typed one beats one from the environment."""
+    rivals = [name for name in ("folds", "val_ratio") if name in division]
+    exported = [name for name in rivals if getattr(ctx.get_parameter_source(name), "name", "") == "ENVIRONMENT"]
+    dropped = exported if len(rivals) == 2 and len(exported) == 1 else []
+    return {name: value for name, value in division.items() if name not in dropped}
 
 
 def _parameter(name: str, annotation: Any) -> inspect.Parameter:

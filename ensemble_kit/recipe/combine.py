@@ -18,7 +18,7 @@ from ensemble_kit.recipe.load import validated
 from ensemble_kit.recipe.settings import CombineSettings
 from ensemble_kit.runs import Run
 from ensemble_kit.schema import Schema
-from ensemble_kit.submission import write_submission
+from ensemble_kit.submission import read_template, write_submission
 
 GRAPHS: dict[str, Callable[[Schema], Graph] | None] = {
     "conditional": None,
@@ -39,23 +39,37 @@ class CombineReport:
         plan: the table of states and their experts.
         submission: the file written.
         joint: the folder of joint probabilities, a prediction set of its own.
+        n_filled: photos without a prediction, answered as `missing` says.
     """
 
     combined: Combined
     plan: str
     submission: Path
     joint: Path
+    n_filled: int
 
     def to_json(self) -> dict[str, object]:
         n_samples = len(self.combined.joint.ids)
         files = {"submission": str(self.submission), "joint": str(self.joint)}
-        return {"n_samples": n_samples, "photos_per_expert": dict(self.combined.counts), **files}
+        return {
+            "n_samples": n_samples,
+            "n_filled": self.n_filled,
+            "photos_per_expert": dict(self.combined.counts),
+            **files,
+        }
 
     def text(self) -> str:
         width = max((len(name) for name in self.combined.counts), default=0)
         lines = [f"  {name:<{width}}  {count:>7}" for name, count in self.combined.counts.items()]
+        filled = [f"{self.n_filled} photos without a prediction got the answer named"] if self.n_filled else []
         return "\n".join(
-            ["photos per expert:", *lines, f"submission: {self.submission}", f"joint probabilities: {self.joint}"]
+            [
+                "photos per expert:",
+                *lines,
+                *filled,
+                f"submission: {self.submission}",
+                f"joint probabilities: {self.joint}",
+            ]
         )
 
 
@@ -65,6 +79,8 @@ def load_experts(folders: Sequence[Path]) -> tuple[list[Predictions], Schema]:
     Raises:
         DataError: sets of different schemas or different photos.
     """
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise UsageError("the same prediction set is named twice; its voters would count twice")
     schema = read_prediction_schema(folders[0])
     found: dict[str, Predictions] = {}
     for number, folder in enumerate(folders):
@@ -74,6 +90,26 @@ def load_experts(folders: Sequence[Path]) -> tuple[list[Predictions], Schema]:
             name = describe_expert([a.name for a in expert.attributes], expert.condition)
             found[name] = expert if name not in found else with_voters_of(found[name], expert, prefix=f"set{number}:")
     return list(found.values()), schema
+
+
+def predicted_only(experts: Sequence[Predictions]) -> list[Predictions]:
+    """The experts on the photos that every one of their voters has predicted.
+
+    Raises:
+        DataError: there is none.
+    """
+    is_computed = np.ones(experts[0].n_samples, dtype=bool)
+    aligned = [experts[0]]
+    for expert in experts[1:]:
+        rows = match_ids(expert.ids, experts[0].ids, expert.describe())
+        aligned.append(expert if rows is None else expert.select(rows))
+    for expert in aligned:
+        for layer in expert.layers:
+            is_computed &= np.isfinite(np.asarray(layer)).all(axis=1)
+    if not is_computed.any():
+        raise DataError("no photo is predicted by every expert; see errors.csv in the prediction set")
+    keep = np.flatnonzero(is_computed)
+    return [expert.select(keep) for expert in aligned]
 
 
 def with_voters_of(expert: Predictions, other: Predictions, prefix: str) -> Predictions:
@@ -98,11 +134,13 @@ def combine_sets(
     *,
     structure: str = "conditional",
     template: Path | None = None,
+    missing: int | None = None,
     announce: Callable[[str], None] | None = None,
 ) -> CombineReport:
     """Combines saved predictions and writes `submission.csv`, `joint/` and `combine.json` under `out`.
 
     Args:
+        missing: the answer of photos that could not be predicted, or are in the template only; None = refuse them.
         settings: route, vote, vote_at, fallback; see `CombineSettings`.
         announce: told the plan (which expert answers which state) before anything is computed.
 
@@ -114,6 +152,10 @@ def combine_sets(
         raise UsageError(f'--structure "{structure}": expected {", ".join(GRAPHS)}')
     chosen = validated(CombineSettings, settings, "combine")
     experts, schema = load_experts(folders)
+    ids = experts[0].ids
+    if missing is not None:
+        schema.decode([missing])  # refuses what is no joint class
+        experts = predicted_only(experts)
     other_graph = GRAPHS[structure]
     ensemble = ConditionalEnsemble(
         schema, other_graph(schema) if other_graph else graph, experts, fallback=chosen.fallback
@@ -122,9 +164,16 @@ def combine_sets(
         announce(ensemble.describe())
     combined = ensemble.combine(route=chosen.route, vote=chosen.vote, vote_at=chosen.vote_at)
     submission = out / "submission.csv"
-    write_submission(submission, combined.joint, template=template, schema=schema)
+    n_filled = 0
+    if missing is None:
+        write_submission(submission, combined.joint, template=template, schema=schema)
+    else:
+        wanted = read_template(template) if template else ids
+        answers = dict(zip(combined.joint.ids.tolist(), combined.joint.labels().tolist(), strict=True))
+        n_filled = sum(name not in answers for name in wanted.tolist())
+        write_submission(submission, (wanted, [answers.get(name, missing) for name in wanted.tolist()]))
     save_predictions(out / "joint", [combined.joint], schema, command="ens combine")
-    report = CombineReport(combined, ensemble.describe(), submission, out / "joint")
+    report = CombineReport(combined, ensemble.describe(), submission, out / "joint", n_filled)
     write_json(out / "combine.json", {**report.to_json(), "structure": structure, **chosen.model_dump()})
     return report
 

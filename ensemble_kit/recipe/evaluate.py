@@ -113,7 +113,7 @@ def evaluate_target(
         truth = truth_of_table(read_part(recipe, data, "eval")) if data is not None else None
     if truth is None:
         raise DataError("no answers to score against; pass --answers FILE (ImageID,ans), or --data with labelled ones")
-    joint, groups = truth.of(ids)
+    joint, groups = truth.of(ids, str(target))
     return score_labels(str(target), schema, joint, labels, groups)
 
 
@@ -133,13 +133,15 @@ def evaluate_run(
                 f'{run.folder}: the evaluation photos are not predicted yet; run "ens predict {run.folder}"'
             )
         return out_of_fold_report(run)
+    if not run.predictions_made_by("eval", {fold.checkpoint_sha256 for fold in run.finished()}):
+        raise DataError(f'{folder}: older than the checkpoints of the run; run "ens predict {run.folder}" first')
     truth = (
         truth_of_answers(answers, people, run.schema) if answers else truth_of_table(read_part_of(run, data, "eval"))
     )
     if truth is None:
         return out_of_fold_report(run)
     experts = load_predictions(folder)
-    joint, groups = truth.of(experts[0].ids)
+    joint, groups = truth.of(experts[0].ids, str(folder))
     return score_structures(
         experts,
         run.schema,

@@ -92,6 +92,7 @@ class Recipe:
 
     def with_train(self, overrides: Mapping[str, Any]) -> Recipe:
         """The same recipe with some training settings laid over every expert's."""
+        validated(TrainSettings, overrides, "training options")
         train_for = {key: {**own, **overrides} for key, own in self.train_for.items()}
         changed = replace(self, train={**self.train, **overrides}, train_for=train_for)
         for expert in changed.experts:
@@ -111,7 +112,9 @@ def _fault(fault: Any, model: type[Settings], where: str) -> str:
     key = str(fault["loc"][0]) if fault["loc"] else ""
     if fault["type"] == "extra_forbidden":
         return f'{where}: unknown key "{key}"{nearest(key, model.model_fields)}'
-    return f"{where}{'.' if key else ''}{key}: {fault['msg'].removeprefix('Value error, ')} (found {fault['input']!r})"
+    message, found = fault["msg"].removeprefix("Value error, "), fault["input"]
+    shown = "" if isinstance(found, dict) or repr(found) in message else f" (found {found!r})"
+    return f"{where}{'.' if key else ''}{key}: {message}{shown}"
 
 
 def recipe_folder() -> Path:

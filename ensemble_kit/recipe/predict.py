@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ensemble_kit.errors import DataError, UsageError, nearest
 from ensemble_kit.files import read_json
+from ensemble_kit.predictions import read_problems
 from ensemble_kit.recipe.run import Watcher
 from ensemble_kit.runs import Run
 
@@ -48,7 +49,11 @@ def predict_run(run: Run, table: SampleTable, name: str, watcher: Watcher, optio
     watcher.say(f"predicting {len(table)} photos with {len(checkpoints)} checkpoints")
     settings = {**machine_of(run), **options}
     folder = run.predictions_folder(name)
-    return predict_table(table, checkpoints, folder, cache=run.folder / "cache", watcher=watcher, **settings)
+    predict_table(table, checkpoints, folder, cache=run.folder / "cache", watcher=watcher, **settings)
+    unread = {sample_id for sample_id, _, _ in read_problems(folder)}
+    if unread:
+        watcher.say(f"note: {len(unread)} photos could not be read and have no prediction, see {folder / 'errors.csv'}")
+    return folder
 
 
 def machine_of(run: Run) -> dict[str, Any]:
@@ -71,8 +76,12 @@ def current_predictions(run: Run, data: Path | None, name: str, watcher: Watcher
 
     folder = run.predictions_folder(name)
     checkpoints = {fold.checkpoint_sha256 for fold in run.finished()}
+    if name not in PARTS:  # a set somebody named: nobody but them knows of which photos it is
+        if not run.predictions_made_by(name, checkpoints):
+            raise DataError(f'{folder}: missing, or older than the checkpoints; run "ens predict --name {name}" again')
+        return folder
     try:
-        table = read_part_of(run, data, name if name in PARTS else "eval")
+        table = read_part_of(run, data, name)
     except DataError as error:
         if data is None and run.predictions_made_by(name, checkpoints):
             watcher.say(f"note: using the saved predictions; the photos could not be looked at again ({error})")
@@ -80,6 +89,4 @@ def current_predictions(run: Run, data: Path | None, name: str, watcher: Watcher
         raise
     if predictions_current(folder, table, checkpoints):
         return folder
-    if name not in PARTS and folder.exists():
-        raise DataError(f'{folder}: not made by the checkpoints and photos that are there now; run "ens predict" again')
     return predict_run(run, table, name, watcher, {})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from ensemble_kit.errors import UsageError
+from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.graph import describe_expert
 from ensemble_kit.recipe.load import ExpertSpec, Recipe
 from ensemble_kit.recipe.settings import DataSettings, TrainSettings
@@ -70,6 +70,27 @@ def divide(table: SampleTable, settings: DataSettings) -> IntArray:
     if settings.val_ratio is not None:
         return make_split(joint, table.groups, val_ratio=settings.val_ratio, seed=settings.fold_seed)
     return make_folds(joint, table.groups, n_folds=settings.folds, seed=settings.fold_seed)
+
+
+def check_experts(recipe: Recipe, data: Path | None, specs: Sequence[ExpertSpec]) -> None:
+    """Refuses what cannot be trained before any photo is read or any folder made.
+
+    Raises:
+        UsageError: an unknown backbone, sampler, augmentation or device.
+        DataError: the data set or the weights to start from are not there.
+    """
+    from ensemble_kit.models.compute import choose_compute
+    from ensemble_kit.training import check_job_names
+
+    root = data_root(recipe, data)
+    if not root.exists():
+        raise DataError(f"{root}: expected a data set, found nothing; set ENS_DATA or pass --data DIR")
+    for spec in specs:
+        settings = recipe.settings_for(spec.attributes)
+        check_job_names(settings.backbone, settings.sampler, settings.augment)
+        choose_compute(settings.device, settings.precision, settings.channels_last)
+        if settings.weights not in ("imagenet", "none") and not Path(settings.weights).is_file():
+            raise DataError(f"{settings.weights}: no such weights; pass --weights imagenet, none or a checkpoint file")
 
 
 def open_run(recipe: Recipe, data: Path | None, folder: Path, watcher: Watcher, *, adopt: bool = False) -> Run:
@@ -170,15 +191,13 @@ def train_experts(
         DataError: an expert has nothing to train on, or its folder holds other settings.
         DivergedError: a loss stopped being finite.
     """
-    from ensemble_kit.training import check_job_names, train_fold
+    from ensemble_kit.training import train_fold
 
     chosen = sorted(set(range(run.n_folds) if folds is None else folds))
     if not set(chosen) <= set(range(run.n_folds)):
         raise UsageError(f"--fold: this run has the folds 0 to {run.n_folds - 1}, found {chosen}")
     results: list[FoldResult] = []
     settings_of = [recipe.settings_for(spec.attributes) for spec in specs]
-    for settings in settings_of:
-        check_job_names(settings.backbone, settings.sampler, settings.augment)
     work = [_work(run, spec, settings) for spec, settings in zip(specs, settings_of, strict=True)]
     before = 0.0
     told: set[str] = set()

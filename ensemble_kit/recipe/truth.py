@@ -31,12 +31,20 @@ class Truth:
     groups: IdArray | None
     source: str
 
-    def of(self, ids: IdArray) -> tuple[IntArray, IdArray | None]:
-        """Joint classes and people of these photos, joined by id.
+    def of(self, ids: IdArray, who: str) -> tuple[IntArray, IdArray | None]:
+        """Joint classes and people of the photos of `who`, joined by id.
 
         Raises:
-            DataError: ids that only one of the two has.
+            DataError: photos that are not answered, or answers to other photos.
         """
+        unanswered = sorted(set(self.ids.tolist()) - set(ids.tolist()))
+        unknown = sorted(set(ids.tolist()) - set(self.ids.tolist()))
+        for names, fault in ((unanswered, "have no row here"), (unknown, f"are not in {self.source}")):
+            if names:
+                n_all = len(self.ids) if names is unanswered else len(ids)
+                raise DataError(
+                    f"{who}: {len(names)} of {n_all} photos {fault}, the first is {names[0]}; score the same ones"
+                )
         rows = match_ids(self.ids, ids, self.source)
         if rows is None:
             return self.joint, self.groups

@@ -12,7 +12,7 @@ from ensemble_kit.recipe.combine import combine_sets
 from ensemble_kit.recipe.evaluate import evaluate_run, out_of_fold_report
 from ensemble_kit.recipe.load import Recipe
 from ensemble_kit.recipe.predict import current_predictions, read_part_of
-from ensemble_kit.recipe.run import Watcher, open_run, train_experts
+from ensemble_kit.recipe.run import Watcher, check_experts, open_run, train_experts
 from ensemble_kit.recipe.truth import truth_of_table
 from ensemble_kit.runs import Run
 
@@ -28,6 +28,7 @@ def run_recipe(
     Raises:
         EnsembleKitError: with one line that says what to do; what is finished stays, and the same call goes on.
     """
+    check_experts(recipe, data, recipe.experts)
     run = open_run(recipe, data, folder, watcher)
     (folder / "DONE").unlink(missing_ok=True)
     names = [describe_expert(spec.attributes, spec.condition) for spec in recipe.experts]

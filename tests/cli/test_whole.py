@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,23 @@ def test_quickstart_again_skips_and_other_settings_are_refused(quick: Path, ens:
     refused = ens("quickstart", "--out", quick, "--people", 40)
     assert refused.code == 3
     assert "drawn with other settings" in refused.err
+
+
+def test_an_unreadable_photo_is_said_and_can_be_answered(ens: Ens, trained: Path, faces: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "faces"
+    shutil.copytree(faces, broken)
+    victim = sorted((broken / "eval" / "images").iterdir())[0]
+    victim.write_bytes(victim.read_bytes()[:100])
+    shutil.copytree(trained / "runs" / "face_mask", tmp_path / "run")
+    said = ens("predict", tmp_path / "run", "--data", broken, "--name", "broken")
+    assert said.code == 0, said.err
+    assert "1 photos could not be read" in said.out
+    refused = ens("combine", tmp_path / "run", "--name", "broken", "-o", tmp_path / "a")
+    assert refused.code == 3
+    assert "--missing" in refused.err
+    filled = ens("combine", tmp_path / "run", "--name", "broken", "-o", tmp_path / "a", "--missing", 4, "--json")
+    assert filled.code == 0, filled.err
+    assert json.loads(filled.out)["n_filled"] == 1
+    rows = dict(line.split(",") for line in (tmp_path / "a" / "submission.csv").read_text().splitlines())
+    assert rows[victim.name] == "4"
+    assert len(rows) == 12 * 7 + 1

@@ -91,7 +91,9 @@ def test_a_restart_that_cannot_begin_leaves_the_finished_fold(world: World, done
 
 
 @pytest.mark.parametrize(
-    ("kind", "table"), [("backbone", BACKBONES), ("sampler", SAMPLERS), ("augment", TRANSFORMS)], ids=str
+    ("kind", "table"),
+    [("backbone", BACKBONES), ("sampler", SAMPLERS), ("augment", TRANSFORMS)],
+    ids=["backbone", "sampler", "augment"],
 )
 def test_a_name_that_training_does_not_know_leaves_the_finished_fold(
     world: World, done: Path, monkeypatch: pytest.MonkeyPatch, kind: str, table: dict[str, Any]

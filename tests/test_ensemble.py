@@ -319,7 +319,7 @@ def test_only_the_rows_that_are_needed_have_to_be_computed() -> None:
     counts = [int(((decided != s) & (experts[0].layers[0][:, s] > 0)).sum()) for s in range(3)]
     assert f'{counts[0]} by "age given mask=worn" (the first is "photo-' in str(caught.value)
     assert f'{counts[2]} by "age given mask=not_worn"' in str(caught.value)
-    assert str(caught.value).endswith('mend or leave out the photos, and run "ens predict" again')
+    assert str(caught.value).endswith("--missing JOINT_CLASS")
 
 
 def test_a_photo_that_one_voter_did_not_compute_is_not_voted_on_by_the_rest() -> None:

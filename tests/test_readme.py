@@ -71,9 +71,9 @@ def test_the_commands_parse(line: str) -> None:
     line = line.replace("[RUN or SET ...]", "RUN")
     words = shlex.split(line)[1:]
     command = typer.main.get_command(app)
-    while words and hasattr(command, "commands"):
+    while words and not words[0].startswith("-") and hasattr(command, "commands"):
         command = command.commands[words.pop(0)]
-    if words:  # a bare name in the text is a mention, not a call
+    if words and words != ["--help"]:  # a bare name in the text is a mention, not a call
         command.make_context("ens", words)
 
 

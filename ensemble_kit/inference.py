@@ -258,6 +258,8 @@ def _save(
                 condition=first.card.condition,
                 classes=first.head.classes,
                 voters=[voter.name for voter in chosen],
+                edges=first.head.edges,
+                to=None if first.head.edges else first.head.collapse,
             )
         )
         hashes.append({voter.name: voter.sha256 for voter in chosen})

@@ -1,6 +1,7 @@
 """Experts' probabilities on photos: the type, and the folder it is kept in."""
 
-from ensemble_kit.predictions.array import SUM_TOLERANCE, Decision, Predictions, check_probs
+from ensemble_kit.predictions.array import Decision, Predictions
+from ensemble_kit.predictions.checks import SUM_TOLERANCE, check_probs
 from ensemble_kit.predictions.folder import (
     load_predictions,
     read_prediction_json,

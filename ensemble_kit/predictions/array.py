@@ -14,12 +14,11 @@ from ensemble_kit.arrays import Condition, FloatArray, IdArray, IntArray
 from ensemble_kit.errors import DataError, UsageError, nearest
 from ensemble_kit.graph import describe_expert
 from ensemble_kit.ids import as_ids
+from ensemble_kit.predictions.checks import SUM_TOLERANCE, check_probs
+from ensemble_kit.predictions.fine import Fine, add_columns, edge_names
 from ensemble_kit.schema import Attribute, Schema
 
 Decision = Literal["joint", "attribute"]
-
-SUM_TOLERANCE = 1e-3
-"""How far a row of probabilities may be from 1, for each attribute of a block (a joint is a product of rows)."""
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -34,9 +33,13 @@ class Predictions:
         condition: the parents' classes the expert is for, `{"mask": ("worn",)}` or `{"mask": "worn"}`; {} = pooled.
         classes: one row of class names per column, in the attributes' order; the attributes' own when left out.
         voters: a name per voter; `voter0`, `voter1`, ... when left out.
+        edges: for columns finer than the classes, the `n_columns - 1` numbers between them: 61 single ages have the
+            edges 1, 2, ..., 60. They are added up to the schema's classes when combining, so that borders can move.
+        to: for other finer columns, the class number of each.
 
     Attributes:
         layers: one `(n_samples, n_classes)` array per voter.
+        fine: the edges or the map, None where the columns are the classes.
 
     Raises:
         UsageError: names and shapes that do not fit together.
@@ -54,6 +57,7 @@ class Predictions:
     condition: Condition
     classes: tuple[tuple[str, ...], ...]
     voters: tuple[str, ...]
+    fine: Fine | None
 
     def __init__(
         self,
@@ -63,6 +67,9 @@ class Predictions:
         condition: Mapping[str, Sequence[str] | str] | None = None,
         classes: Sequence[Sequence[str] | str] | None = None,
         voters: Sequence[str] | None = None,
+        *,
+        edges: Sequence[float] | None = None,
+        to: Sequence[int] | None = None,
     ):
         block = (attributes,) if isinstance(attributes, Attribute) else tuple(attributes)
         given = {n: (c,) if isinstance(c, str) else tuple(c) for n, c in (condition or {}).items()}
@@ -75,6 +82,12 @@ class Predictions:
         object.__setattr__(self, "layers", layers)
         object.__setattr__(self, "ids", as_ids(ids, f"ids of {who}"))
         object.__setattr__(self, "condition", given)
+        fine = Fine.of(edges, to, layers[0].shape[1], who)
+        if fine is not None and fine.edges is not None:
+            if len(block) != 1:
+                raise UsageError(f"{who}: edges are for one attribute; give a block's fine columns with to=")
+            classes = edge_names(fine.edges) if classes is None else classes
+        object.__setattr__(self, "fine", fine)
         object.__setattr__(self, "classes", _columns(block, classes, layers[0].shape[1], who))
         object.__setattr__(self, "voters", names)
         if len(self.ids) != len(layers[0]):
@@ -161,20 +174,57 @@ class Predictions:
                 f"{self.describe()}: expected one class number from 0 to {block.n_joint - 1} for each of "
                 f"{len(self.classes)} columns, found {list(to)}"
             )
-        layers = [_add_columns(layer, np.asarray(to, dtype=np.int64), block.n_joint) for layer in self.layers]
+        layers = [add_columns(layer, np.asarray(to, dtype=np.int64), block.n_joint) for layer in self.layers]
         return self._with(layers=layers, classes=_class_rows(self.attributes))
+
+    def in_classes_of(self, schema: Schema) -> Predictions:
+        """The same expert in the schema's classes: fine columns added up by its borders or by the stored map.
+
+        Args:
+            schema: its attributes may have other borders than the expert was trained with.
+
+        Raises:
+            DataError: a border inside a column, or a map onto other classes than the schema's.
+
+        Examples:
+            >>> age = Attribute("age", ["young", "old"], borders=[40])
+            >>> ages = Predictions(age, [[0.5, 0.3, 0.2]], ["a"], edges=[30, 40])
+            >>> ages.classes
+            (('<30',), ('30-40',), ('>=40',))
+            >>> ages.in_classes_of(Schema(age)).probs.tolist()
+            [[[0.8, 0.2]]]
+            >>> ages.in_classes_of(Schema(Attribute("age", ["young", "old"], borders=[30]))).probs.tolist()
+            [[[0.5, 0.5]]]
+        """
+        if self.fine is None:
+            return self
+        block = tuple(schema[name] for name in self.names)
+        for own, wanted in zip(self.attributes, block, strict=True):
+            if self.fine.edges is None and own.classes != wanted.classes:
+                raise DataError(
+                    f"{self.describe()}: its columns are mapped onto {', '.join(own.classes)}, the schema has "
+                    f"{', '.join(wanted.classes)}; map them onto these"
+                )
+        to = self.fine.classes_of(block[0], self.describe())
+        names = _class_rows(block)
+        if to.min() < 0 or to.max() >= len(names):
+            raise DataError(f"{self.describe()}: columns are mapped onto classes 0 to {len(names) - 1}, found {to}")
+        layers = [add_columns(layer, to, len(names)) for layer in self.layers]
+        return Predictions(block, layers, self.ids, self.condition, names, self.voters)
 
     def marginal(self, *names: str) -> Predictions:
         """The probabilities of some of the attributes, the others added up; the condition and voters stay."""
         for name in names:
             if name not in self.names:
                 raise UsageError(f'{self.describe()}: no attribute "{name}"{nearest(name, self.names)}')
+        if self.fine is not None:
+            raise UsageError(f"{self.describe()}: has finer columns than classes; call in_classes_of(schema) first")
         places = [self.names.index(name) for name in names]
         chosen = tuple(self.attributes[place] for place in places)
         parts = [tuple(row[place] for place in places) for row in self.classes]
         kept = sorted(dict.fromkeys(parts), key=lambda row: [a.index(c) for a, c in zip(chosen, row, strict=True)])
         to = np.array([kept.index(row) for row in parts], dtype=np.int64)
-        layers = [_add_columns(layer, to, len(kept)) for layer in self.layers]
+        layers = [add_columns(layer, to, len(kept)) for layer in self.layers]
         return self._with(attributes=chosen, layers=layers, classes=kept)
 
     def labels(self, decide: Decision = "joint") -> IntArray:
@@ -214,35 +264,9 @@ class Predictions:
     ) -> Predictions:
         attributes, classes, voters = attributes or self.attributes, classes or self.classes, voters or self.voters
         ids = self.ids if ids is None else ids
-        return Predictions(attributes, list(layers), ids, self.condition, classes, voters)
-
-
-def check_probs(probs: FloatArray, who: str, tolerance: float = SUM_TOLERANCE) -> None:
-    """Raises DataError unless each row `(n_classes,)` is probabilities that sum to 1, all zero, or all NaN."""
-    values = np.asarray(probs)
-    with np.errstate(invalid="ignore", over="ignore"):  # infinities are refused below, in words
-        total = _row_sums(values)
-    good = (np.abs(total - 1) <= tolerance) | (total == 0)
-    if good.all() and values.min(initial=0) >= 0:  # nearly always, and five times faster than row by row
-        return
-    lowest = values.min(axis=1, initial=0)
-    wrong = ~((good & (lowest >= 0)) | np.isnan(values).all(axis=1))
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise DataError(
-            f"{who}: expected probabilities, each row >= 0 with sum 1; row {row} has sum {total[row]:.4g} and "
-            f"lowest {lowest[row]:.4g} ({int(wrong.sum())} such rows); logits need a softmax first"
-        )
-
-
-def _row_sums(values: FloatArray) -> FloatArray:
-    """`(n_rows,)` in float64; column by column, which is six times faster for a few columns."""
-    if values.shape[1] > 8:
-        return np.asarray(values.sum(axis=1, dtype=np.float64))
-    total = np.zeros(len(values), dtype=np.float64)
-    for column in values.T:
-        total += column
-    return total
+        same = self.fine if self.fine is not None and tuple(classes) == self.classes else None
+        edges, to = (same.edges, same.to) if same else (None, None)
+        return Predictions(attributes, list(layers), ids, self.condition, classes, voters, edges=edges, to=to)
 
 
 def _layers(probs: Any, who: str) -> tuple[FloatArray, ...]:
@@ -271,11 +295,3 @@ def _columns(
         hint = "; name the columns with classes=" if classes is None else ""
         raise UsageError(f"{who}: expected {n_classes} distinct columns, found {len(rows)} class names{hint}")
     return rows
-
-
-def _add_columns(layer: FloatArray, to: IntArray, n_classes: int) -> FloatArray:
-    """Column by column, so that a row alone gives the same bits as in a batch (a matrix product does not)."""
-    total = np.zeros((len(layer), n_classes), dtype=np.float64)
-    for column, target in enumerate(to):
-        total[:, target] += layer[:, column]
-    return total.astype(layer.dtype)

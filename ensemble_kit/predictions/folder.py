@@ -103,8 +103,8 @@ def _write_expert(
         "attributes": list(expert.names),
         "condition": {name: list(classes) for name, classes in expert.condition.items()},
         "classes": [list(row) for row in expert.classes],
-        "edges": None,
-        "collapse": None,
+        "edges": None if expert.fine is None or expert.fine.edges is None else list(expert.fine.edges),
+        "collapse": None if expert.fine is None or expert.fine.to is None else list(expert.fine.to),
         "voters": voters,
     }
 
@@ -193,7 +193,8 @@ def _read_expert(
     layers = [_read_layer(folder, voter, shape, memory_map, verify) for voter in entry["voters"]]
     attributes = [schema[name] for name in entry["attributes"]]
     names = [voter["name"] for voter in entry["voters"]]
-    return Predictions(attributes, layers, ids, entry["condition"], entry["classes"], names)
+    fine = {"edges": entry["edges"], "to": entry["collapse"]}
+    return Predictions(attributes, layers, ids, entry["condition"], entry["classes"], names, **fine)
 
 
 def _read_layer(

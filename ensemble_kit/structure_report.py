@@ -182,13 +182,13 @@ def wrap(text: str, width: int = WIDTH) -> str:
     return textwrap.fill(text, width, subsequent_indent="  ", break_long_words=True, break_on_hyphens=False)
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, width: int = WIDTH) -> str:
     """Aligned columns two spaces apart: the first `left` ones to the left, the others to the right.
 
-    The first column is cut short where the table would be wider than WIDTH.
+    The first column is cut short where the table would be wider than `width`.
     """
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    widths[0] = max(8, min(widths[0], WIDTH - sum(widths[1:]) - 2 * (len(widths) - 1)))
+    widths[0] = max(8, min(widths[0], width - sum(widths[1:]) - 2 * (len(widths) - 1)))
     lines = []
     for full in [head, *rows]:
         row = [full[0] if len(full[0]) <= widths[0] else full[0][: widths[0] - 1] + "…", *full[1:]]

@@ -108,6 +108,5 @@ def _comparison(what: tuple[str, str, str, int, int], pooled: Measured, special:
 
 
 def _gain(pooled: Measured, special: Measured, metric: str) -> Interval | None:
-    if pooled.draws is None or special.draws is None:
-        return None
-    return interval(special.draws[metric] - pooled.draws[metric])
+    draws = special.gain_over(pooled, metric)
+    return None if draws is None else interval(draws)

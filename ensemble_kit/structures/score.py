@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ensemble_kit.arrays import BoolArray, IdArray, IntArray
+from ensemble_kit.arrays import IdArray, IntArray
 from ensemble_kit.ensemble import Fallback
-from ensemble_kit.errors import DataError, UsageError, nearest
+from ensemble_kit.errors import UsageError, nearest
 from ensemble_kit.graph import Graph
-from ensemble_kit.ids import as_ids, match_ids
 from ensemble_kit.metrics import Tally
 from ensemble_kit.predictions import Predictions
 from ensemble_kit.schema import Schema
 from ensemble_kit.structure_report import ChildRow, StructureReport, StructureRow
-from ensemble_kit.structures.answers import find_structures, parents_of, votings_of
+from ensemble_kit.structures.answers import Structure, find_structures, parents_of, votings_of
 from ensemble_kit.structures.compare import compare_experts
+from ensemble_kit.structures.photos import check_length, same_photos
 from ensemble_kit.structures.reader import JOINT, PERFECT, Reader, What, child
 from ensemble_kit.structures.scorer import Measured, Scorer
 from ensemble_kit.voting import VOTES
@@ -68,20 +68,14 @@ def score_structures(
     for vote in votes:
         if vote not in VOTES:
             raise UsageError(f'unknown vote "{vote}"{nearest(vote, VOTES)}')
-    same, keep = _same_photos(experts, ids, truth)
+    same, keep = same_photos(experts, ids, truth, "score_structures")
     true_joint = np.asarray(truth, dtype=np.int64)[keep]
     if groups is not None:
-        _check_length(groups, ids, "a group")
+        check_length(groups, ids, "a group", "score_structures")
     people = None if groups is None else np.asarray(groups).astype(np.str_)[keep]
     scorer, reader = Scorer(people, n_boot, seed), Reader(schema, graph, true_joint)
     structures, left_out = find_structures(same, schema, graph, fallback)
-    asked: dict[tuple[Key, What], list[Tally]] = {}
-    for structure in structures:
-        for voting, n_voters in votings_of(structure.experts, votes):
-            for joint in structure.joints(voting):
-                for what, tally in reader.read(joint, structure.name).items():
-                    asked.setdefault(((structure.name, voting, n_voters), what), []).append(tally)
-    measured = scorer.measure(asked)
+    measured = measure_structures(structures, reader, scorer, votes)
     comparisons, uncompared = compare_experts(same, schema, graph, reader.true, people, votes, n_boot=n_boot, seed=seed)
     return StructureReport(
         n_samples=len(true_joint),
@@ -97,40 +91,26 @@ def score_structures(
     )
 
 
+def measure_structures(
+    structures: Sequence[Structure], reader: Reader, scorer: Scorer, votes: Sequence[str]
+) -> dict[tuple[Key, What], list[Measured]]:
+    """What `reader` takes from every structure under every voting: the schema's joint class first, then its attributes.
+
+    All in one call of the scorer, so that the draws of people are made once.
+    """
+    asked: dict[tuple[Key, What], list[Tally]] = {}
+    for structure in structures:
+        for voting, n_voters in votings_of(structure.experts, votes):
+            for joint in structure.joints(voting):
+                for what, tally in reader.read(joint, structure.name).items():
+                    asked.setdefault(((structure.name, voting, n_voters), what), []).append(tally)
+    return scorer.measure(asked)
+
+
 def perfect_name(graph: Graph) -> str:
     """`perfect_mask`: the name of the row whose parents are known."""
     names = "_".join(parents_of(graph))
     return f"perfect_{names if len(names) <= MAX_NAME else 'parents'}"
-
-
-def _check_length(values: IdArray | IntArray, ids: IdArray, what: str) -> None:
-    if np.shape(values) != np.shape(ids):
-        raise DataError(f"score_structures: expected {what} for each of {len(ids)} ids, found {np.shape(values)}")
-
-
-def _same_photos(experts: Sequence[Predictions], ids: IdArray, truth: IntArray) -> tuple[list[Predictions], BoolArray]:
-    """The experts on the photos that have a label and that all of them have computed, and which of `ids` those are."""
-    if not len(experts):
-        raise UsageError("score_structures: expected at least one expert's predictions, found none")
-    names = as_ids(ids, "score_structures")
-    _check_length(truth, names, "a true joint class")
-    keep: BoolArray = np.asarray(truth) >= 0
-    orders = [match_ids(expert.ids, names, expert.describe()) for expert in experts]
-    for expert, order in zip(experts, orders, strict=True):
-        for layer in expert.layers:
-            computed: BoolArray = np.asarray(np.isfinite(layer).all(axis=1))
-            keep &= computed if order is None else computed[order]
-    if not keep.any():
-        raise DataError(
-            f"score_structures: none of {len(names)} photos has both a label and a prediction by every expert; predict "
-            "the photos whose answers are known"
-        )
-    rows = np.flatnonzero(keep)
-    kept = [
-        expert if order is None and keep.all() else expert.select(rows if order is None else order[rows])
-        for expert, order in zip(experts, orders, strict=True)
-    ]
-    return kept, keep
 
 
 def _rows(measured: Mapping[tuple[Key, What], list[Measured]], schema: Schema, graph: Graph) -> list[StructureRow]:

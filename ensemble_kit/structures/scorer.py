@@ -28,6 +28,10 @@ class Measured:
             between |= {name: interval(draws) for name, draws in self.draws.items()}
         return Score(self.values["accuracy"], self.values["macro_f1"], between["accuracy"], between["macro_f1"])
 
+    def gain_over(self, other: Measured, metric: str) -> FloatArray | None:
+        """This one's metric minus the other's in each draw, `(n_boot,)`: paired, as both are of the same people."""
+        return None if self.draws is None or other.draws is None else self.draws[metric] - other.draws[metric]
+
 
 class Scorer:
     """Scores of answers to the same photos; several answers (checkpoints used alone) give their mean score.

@@ -11,7 +11,7 @@ import numpy as np
 from ensemble_kit.arrays import IdArray, IntArray
 from ensemble_kit.errors import DataError
 from ensemble_kit.metrics import accuracy, macro_f1, person_bootstrap
-from ensemble_kit.predictions import load_predictions, read_prediction_schema
+from ensemble_kit.predictions import Predictions, load_predictions, read_prediction_schema
 from ensemble_kit.recipe.load import Recipe
 from ensemble_kit.recipe.predict import read_part_of
 from ensemble_kit.recipe.run import read_part
@@ -117,11 +117,35 @@ def evaluate_target(
     return score_labels(str(target), schema, joint, labels, groups)
 
 
-def evaluate_run(
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """A run's experts on photos whose answers are known, in one row order.
+
+    Attributes:
+        experts: their predictions.
+        joint: `(n_samples,)` joint index.
+        groups: `(n_samples,)` the person of each photo; None = nobody knows.
+        is_held_out: training photos, each predicted by the models that never saw its person.
+    """
+
+    experts: list[Predictions]
+    joint: IntArray
+    groups: IdArray | None
+    is_held_out: bool
+
+    @property
+    def ids(self) -> IdArray:
+        return self.experts[0].ids
+
+    @property
+    def scored_on(self) -> str:
+        return "training photos, out of fold" if self.is_held_out else "the evaluation photos"
+
+
+def answered_photos(
     run: Run, *, answers: Path | None = None, people: Path | None = None, data: Path | None = None
-) -> StructureReport:
-    """Every structure that the run's experts allow: on the evaluation photos when they are predicted and their answers
-    known, else out of fold.
+) -> Answered:
+    """What a run is scored on: the evaluation photos when they are predicted and their answers known, else out of fold.
 
     Raises:
         DataError: answers or other data were named, but the evaluation photos are not predicted.
@@ -132,33 +156,24 @@ def evaluate_run(
             raise DataError(
                 f'{run.folder}: the evaluation photos are not predicted yet; run "ens predict {run.folder}"'
             )
-        return out_of_fold_report(run)
+        return held_out_photos(run)
     if not run.predictions_made_by("eval", {fold.checkpoint_sha256 for fold in run.finished()}):
         raise DataError(f'{folder}: older than the checkpoints of the run; run "ens predict {run.folder}" first')
     truth = (
         truth_of_answers(answers, people, run.schema) if answers else truth_of_table(read_part_of(run, data, "eval"))
     )
     if truth is None:
-        return out_of_fold_report(run)
+        return held_out_photos(run)
     experts = load_predictions(folder)
     joint, groups = truth.of(experts[0].ids, str(folder))
-    return score_structures(
-        experts,
-        run.schema,
-        run.graph,
-        joint,
-        experts[0].ids,
-        groups=groups,
-        fallback=run.combine["fallback"],
-        scored_on="the evaluation photos",
-    )
+    return Answered(experts, joint, groups, is_held_out=False)
 
 
-def out_of_fold_report(run: Run) -> StructureReport:
-    """The structures on the held-out training photos: each is predicted by the models that never saw its person.
+def held_out_photos(run: Run) -> Answered:
+    """The held-out training photos that every finished expert has predicted.
 
     Raises:
-        DataError: no finished expert.
+        DataError: no finished expert, or no such photo.
     """
     experts = run.out_of_fold()
     if not experts:
@@ -169,13 +184,39 @@ def out_of_fold_report(run: Run) -> StructureReport:
         raise DataError(
             f"{run.folder}: no photo is predicted out of fold by every expert; train the same folds of each"
         )
+    return Answered(
+        [expert.select(keep) for expert in experts], run.table.joint()[keep], run.table.groups[keep], is_held_out=True
+    )
+
+
+def evaluate_run(
+    run: Run, *, answers: Path | None = None, people: Path | None = None, data: Path | None = None
+) -> StructureReport:
+    """Every structure that the run's experts allow, on `answered_photos`.
+
+    Raises:
+        DataError: answers or other data were named, but the evaluation photos are not predicted.
+    """
+    return _structures(run, answered_photos(run, answers=answers, people=people, data=data))
+
+
+def out_of_fold_report(run: Run) -> StructureReport:
+    """The structures on the held-out training photos.
+
+    Raises:
+        DataError: no finished expert.
+    """
+    return _structures(run, held_out_photos(run))
+
+
+def _structures(run: Run, photos: Answered) -> StructureReport:
     return score_structures(
-        [expert.select(keep) for expert in experts],
+        photos.experts,
         run.schema,
         run.graph,
-        run.table.joint()[keep],
-        run.table.ids[keep],
-        groups=run.table.groups[keep],
+        photos.joint,
+        photos.ids,
+        groups=photos.groups,
         fallback=run.combine["fallback"],
-        scored_on="training photos, out of fold",
+        scored_on=photos.scored_on,
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ensemble_kit.arrays import FloatArray
+    from ensemble_kit.classifier import ConditionalClassifier
     from ensemble_kit.data.samples import SampleTable, read_samples
     from ensemble_kit.ensemble import Combined, ConditionalEnsemble
     from ensemble_kit.errors import EnsembleKitError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Attribute": "schema",
     "Combined": "ensemble",
+    "ConditionalClassifier": "classifier",
     "ConditionalEnsemble": "ensemble",
     "EnsembleKitError": "errors",
     "FloatArray": "arrays",
@@ -53,6 +55,7 @@ _HOME = {
 __all__ = [
     "Attribute",
     "Combined",
+    "ConditionalClassifier",
     "ConditionalEnsemble",
     "EnsembleKitError",
     "FloatArray",

@@ -23,6 +23,7 @@ FLOORS = [
     {"data", "submission"},
     {"current"},
     {"runs", "ensemble"},
+    {"classifier"},
     {"structure_report"},
     {"structures"},
     {"models", "loading"},

@@ -1,0 +1,43 @@
+"""Votes: several voters' probabilities to one distribution (`rules`, `table`), or their labels to one (`labels`).
+
+probs:   `(n_voters, n_samples, n_classes)`. A row of zeros abstains: its weight leaves the denominator. A row of NaN
+         was not computed: the result is NaN as well, unless the voter's weight is 0.
+weights: `(n_voters,)`, >= 0. A voter of weight 0 is as good as absent; a weight of 2 is two voters.
+
+Sums run voter by voter and class by class in float64: a numpy sum over an axis changes a row's bits when the row is
+alone.
+"""
+
+from ensemble_kit.voting.labels import Voted, vote_labels, vote_labels_by_attribute
+from ensemble_kit.voting.rules import (
+    TIE_SHARE,
+    Vote,
+    hard_vote,
+    vote_geometric,
+    vote_hard,
+    vote_median,
+    vote_rank,
+    vote_soft,
+    vote_weighted,
+)
+from ensemble_kit.voting.table import FIXED_VOTES, VOTES, ask_vote, check_weights, find_vote
+
+__all__ = [
+    "FIXED_VOTES",
+    "TIE_SHARE",
+    "VOTES",
+    "Vote",
+    "Voted",
+    "ask_vote",
+    "check_weights",
+    "find_vote",
+    "hard_vote",
+    "vote_geometric",
+    "vote_hard",
+    "vote_labels",
+    "vote_labels_by_attribute",
+    "vote_median",
+    "vote_rank",
+    "vote_soft",
+    "vote_weighted",
+]

@@ -1,0 +1,97 @@
+"""The one table of votes, and what is asked of any function that is used as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ensemble_kit.arrays import FloatArray
+from ensemble_kit.errors import UsageError, nearest
+from ensemble_kit.predictions import SUM_TOLERANCE, check_probs
+from ensemble_kit.voting.rules import (
+    Vote,
+    vote_geometric,
+    vote_hard,
+    vote_median,
+    vote_rank,
+    vote_soft,
+    vote_weighted,
+)
+
+
+def stacking_not_fitted(probs: FloatArray, weights: FloatArray) -> FloatArray:
+    """What "stacking" is before it is fitted: only the explanation.
+
+    Raises:
+        UsageError: always.
+    """
+    del probs, weights
+    raise UsageError(
+        'vote "stacking" has to be fitted first: stacking = fit_stacking(predictions, truth, groups) on out-of-fold '
+        'predictions, then pass vote=stacking; or take "soft", which needs no fit'
+    )
+
+
+VOTES: Mapping[str, Vote] = {
+    "hard": vote_hard,
+    "soft": vote_soft,
+    "weighted": vote_weighted,
+    "geometric": vote_geometric,
+    "median": vote_median,
+    "rank": vote_rank,
+    "stacking": stacking_not_fitted,
+}
+"""A further rule is one function and one row here; `combine` takes a function as well as a name."""
+
+FIXED_VOTES: tuple[str, ...] = tuple(name for name, vote in VOTES.items() if vote is not stacking_not_fitted)
+"""Those that vote as they are; stacking has to be fitted."""
+
+
+def find_vote(vote: str | Vote, *, weights_given: bool = True) -> Vote:
+    """The vote of a name, or the function itself.
+
+    Args:
+        weights_given: whether the caller was given weights, which "weighted" insists on.
+
+    Raises:
+        UsageError: an unknown name, "stacking" that is not fitted, "weighted" without weights.
+    """
+    if callable(vote):
+        return vote
+    if not isinstance(vote, str) or vote not in VOTES:
+        raise UsageError(f'unknown vote "{vote}"{nearest(str(vote), VOTES)}')
+    if VOTES[vote] is stacking_not_fitted:
+        stacking_not_fitted(np.empty(0), np.empty(0))
+    if VOTES[vote] is vote_weighted and not weights_given:
+        raise UsageError('vote "weighted" needs a weight for each voter, found none; give weights, or take "soft"')
+    return VOTES[vote]
+
+
+def check_weights(weights: FloatArray) -> None:
+    """Raises UsageError unless the weights are finite, not negative and not all 0."""
+    if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
+        raise UsageError(f"vote: expected weights >= 0, finite and not all 0, found {np.asarray(weights).tolist()}")
+
+
+def ask_vote(vote: Vote, probs: FloatArray, weights: FloatArray, tolerance: float = SUM_TOLERANCE) -> FloatArray:
+    """The result of a vote `(n_samples, n_classes)` in float64, the contract checked.
+
+    Raises:
+        UsageError: weights that cannot be, a result of another shape, or one that changes when a row is asked alone.
+        DataError: a result that is no distribution.
+    """
+    name = getattr(vote, "__name__", type(vote).__name__)
+    check_weights(weights)
+    result = np.asarray(vote(probs, weights))
+    if result.shape != probs.shape[1:] or result.dtype.kind != "f":
+        raise UsageError(
+            f'vote "{name}": expected (n_samples, n_classes) = {probs.shape[1:]}, found {result.dtype} {result.shape}'
+        )
+    check_probs(result, f'vote "{name}"', tolerance)
+    n_rows = len(result)
+    for row in sorted({0, n_rows // 2, n_rows - 1}) if n_rows else ():
+        alone = np.asarray(vote(np.ascontiguousarray(probs[:, row : row + 1]), weights))
+        if not np.array_equal(alone[0], result[row], equal_nan=True):
+            raise UsageError(f'vote "{name}": row {row} alone differs from the same row among others')
+    return result.astype(np.float64)

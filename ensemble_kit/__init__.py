@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ensemble_kit.predictions import Predictions, load_predictions, read_prediction_schema, save_predictions
     from ensemble_kit.recipe.load import load_recipe
     from ensemble_kit.recipe.whole import run_recipe
-    from ensemble_kit.routing import route_hard, route_soft
+    from ensemble_kit.routing import route_hard, route_soft, route_sparse, route_threshold, route_top_k
     from ensemble_kit.runs import Run
     from ensemble_kit.schema import Attribute, Schema
     from ensemble_kit.structures import score_structures
@@ -45,6 +45,9 @@ _HOME = {
     "read_submission": "submission",
     "route_hard": "routing",
     "route_soft": "routing",
+    "route_sparse": "routing",
+    "route_threshold": "routing",
+    "route_top_k": "routing",
     "run_recipe": "recipe.whole",
     "save_predictions": "predictions",
     "score_structures": "structures",
@@ -71,6 +74,9 @@ __all__ = [
     "read_submission",
     "route_hard",
     "route_soft",
+    "route_sparse",
+    "route_threshold",
+    "route_top_k",
     "run_recipe",
     "save_predictions",
     "score_structures",

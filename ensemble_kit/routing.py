@@ -3,21 +3,27 @@
 belief: `(n_samples, n_states)` probability of each combination of the parents' classes, rows sum to 1.
 gate:   `(n_samples, n_states)` finite, >= 0, zero where the belief is zero; rows sum to 1, or to 0 = abstain.
 
-A row of the gate may depend on that row of the belief only.
+A row of the gate may depend on that row of the belief only. The routes here keep some of the states and divide them by
+their sum, added state by state: numpy's own sum along a row may run in another order when the row is alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from ensemble_kit.arrays import FloatArray, IntArray
+from ensemble_kit.arrays import BoolArray, FloatArray, IntArray
 from ensemble_kit.errors import UsageError, nearest
 
 Route = Callable[[FloatArray], FloatArray]
 
 SUM_TOLERANCE = 1e-6
+
+SHARE_TOLERANCE = 1e-9
+"""How far a gate may be from the belief of its states divided by their sum, and still be called that."""
 
 
 def route_soft(belief: FloatArray) -> FloatArray:
@@ -32,17 +38,198 @@ def route_hard(belief: FloatArray) -> FloatArray:
     return gate
 
 
-ROUTERS: Mapping[str, Route] = {"hard": route_hard, "soft": route_soft}
+def route_threshold(at: float) -> Route:
+    """Sure: one expert; else all, weighted by the belief.
+
+    Args:
+        at: from 0 to 1; a row whose highest belief is at least this is routed hard, any other soft.
+
+    Raises:
+        UsageError: `at` out of range.
+
+    Examples:
+        >>> route_threshold(0.75)(np.array([[0.75, 0.25], [0.5, 0.5]])).tolist()
+        [[1.0, 0.0], [0.5, 0.5]]
+    """
+    if not _is_number(at) or not 0 <= at <= 1:
+        raise UsageError(f'route "threshold": expected a probability from 0 to 1, found {at!r}; write "threshold=0.9"')
+
+    def route(belief: FloatArray) -> FloatArray:
+        is_sure = belief.max(axis=1, keepdims=True) >= at
+        return np.where(is_sure, route_hard(belief), belief)
+
+    return _named(route, f"threshold={at}")
+
+
+def route_top_k(k: int) -> Route:
+    """The k most probable states, divided by their sum; ties go to the lowest state.
+
+    k=1 is the hard route; from as many as there are states on it is the soft one.
+
+    Raises:
+        UsageError: `k` is no whole number from 1.
+
+    Examples:
+        >>> route_top_k(2)(np.array([[0.375, 0.25, 0.375], [0.25, 0.5, 0.25]])).round(4).tolist()
+        [[0.5, 0.0, 0.5], [0.3333, 0.6667, 0.0]]
+    """
+    if not _is_number(k) or k < 1 or not float(k).is_integer():
+        raise UsageError(f'route "top_k": expected a whole number of states from 1, found {k!r}; write "top_k=2"')
+
+    def route(belief: FloatArray) -> FloatArray:
+        if k == 1:
+            return route_hard(belief)
+        highest = np.argsort(-belief, axis=1, kind="stable")[:, : int(k)]
+        kept = np.zeros(belief.shape, dtype=np.bool_)
+        np.put_along_axis(kept, highest, values=True, axis=1)
+        return keep_states(belief, kept)
+
+    return _named(route, f"top_k={int(k)}")
+
+
+def route_sparse(epsilon: float) -> Route:
+    """States below epsilon are dropped and the rest divided by their sum; the most probable state always stays.
+
+    Args:
+        epsilon: at least 0 and below 1. 0 is the soft route.
+
+    Raises:
+        UsageError: `epsilon` out of range.
+
+    Examples:
+        >>> route_sparse(0.125)(np.array([[0.625, 0.3125, 0.0625], [0.5, 0.25, 0.25]])).round(4).tolist()
+        [[0.6667, 0.3333, 0.0], [0.5, 0.25, 0.25]]
+    """
+    if not _is_number(epsilon) or not 0 <= epsilon < 1:
+        raise UsageError(
+            f'route "sparse": expected a probability from 0, below 1, found {epsilon!r}; write "sparse=0.01"'
+        )
+
+    def route(belief: FloatArray) -> FloatArray:
+        return keep_states(belief, (belief >= epsilon) | (route_hard(belief) > 0))
+
+    return _named(route, f"sparse={epsilon}")
+
+
+def keep_states(belief: FloatArray, kept: BoolArray) -> FloatArray:
+    """The gate that keeps a set of states and divides them by their sum: the belief, given that the state is kept.
+
+    A row of which nothing is dropped comes back as it is, bit for bit. For routes of your own.
+
+    Args:
+        belief: `(n_samples, n_states)`.
+        kept: `(n_samples, n_states)`; a row that keeps no belief at all abstains.
+
+    Returns:
+        The gate `(n_samples, n_states)`.
+
+    Examples:
+        >>> keep_states(np.array([[0.5, 0.25, 0.25]]), np.array([[True, True, False]])).round(4).tolist()
+        [[0.6667, 0.3333, 0.0]]
+    """
+    gate = np.where(kept, belief, 0.0)
+    total = np.zeros((len(belief), 1), dtype=np.float64)
+    for state in gate.T:
+        total[:, 0] += state
+    share = np.divide(gate, total, out=np.zeros(gate.shape, dtype=np.float64), where=total > 0)
+    is_whole = (gate == belief).all(axis=1, keepdims=True)
+    return np.where(is_whole, belief, share)
+
+
+@dataclass(frozen=True)
+class RouteFamily:
+    """Routes that differ by one number."""
+
+    make: Callable[[Any], Route]
+    default: float
+    """For the name alone; its type is the number's."""
+
+
+ROUTERS: Mapping[str, Route | RouteFamily] = {
+    "hard": route_hard,
+    "soft": route_soft,
+    "threshold": RouteFamily(route_threshold, 0.9),
+    "top_k": RouteFamily(route_top_k, 2),
+    "sparse": RouteFamily(route_sparse, 0.01),
+}
 """A further route is one function and one row here; `combine` takes a function as well as a name."""
 
 
 def find_route(route: str | Route) -> Route:
-    """The route of a name, or the function itself."""
+    """The route of a name, or the function itself.
+
+    Args:
+        route: a name in ROUTERS, with a number where the route takes one: "threshold=0.9", "top_k=2" (or "top-k=2"),
+            "sparse=0.01". Without it, these are the numbers.
+
+    Raises:
+        UsageError: an unknown name, or a number that the route cannot take.
+
+    Examples:
+        >>> find_route("top-k=3").__name__
+        'top_k=3'
+        >>> find_route("threshold").__name__
+        'threshold=0.9'
+    """
     if callable(route):
         return route
-    if route not in ROUTERS:
-        raise UsageError(f'unknown route "{route}"{nearest(route, ROUTERS)}')
-    return ROUTERS[route]
+    if not isinstance(route, str):
+        raise UsageError(f"route: expected a name or a function belief -> gate, found {route!r}{nearest('', ROUTERS)}")
+    name, equals, value = (part.strip() for part in route.partition("="))
+    found = ROUTERS.get(name.replace("-", "_"))
+    if found is None:
+        raise UsageError(f'unknown route "{name}"{nearest(name, ROUTERS)}')
+    if not isinstance(found, RouteFamily):
+        if equals:
+            raise UsageError(f'route "{name}" takes no number, found "{route}"; write "{name}"')
+        return found
+    if not equals:
+        return found.make(found.default)
+    try:
+        return found.make(type(found.default)(value))
+    except ValueError:
+        return found.make(value)  # which says what it expects
+
+
+def route_name(route: Route) -> str:
+    """What a route is called in messages: its own name, or its class's."""
+    return str(getattr(route, "__name__", type(route).__name__))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def _named(route: Route, name: str) -> Route:
+    route.__name__ = name
+    route.__qualname__ = name
+    return route
+
+
+def watch_gate(belief: FloatArray, gate: FloatArray) -> tuple[FloatArray, FloatArray, BoolArray]:
+    """What a gate did to a belief, both class first here: `(n_states, n_samples)`.
+
+    Returns:
+        confidence `(n_samples,)`, the belief's highest value; kept `(n_samples,)`, the share of the belief that lies
+        on states of gate > 0 (exactly 1 where nothing is dropped, 0 where the gate abstains); whether the gate is the
+        belief of its states divided by their sum `(n_samples,)`.
+
+    Examples:
+        >>> belief = np.array([[0.5, 0.5], [0.25, 0.25], [0.25, 0.25]])
+        >>> confidence, kept, is_share = watch_gate(belief, np.array([[1.0, 0.5], [0.0, 0.5], [0.0, 0.0]]))
+        >>> confidence.tolist(), kept.tolist(), is_share.tolist()
+        ([0.5, 0.5], [0.5, 0.75], [True, False])
+    """
+    total, inside, spoken, apart = (np.zeros(belief.shape[1], dtype=np.float64) for _ in range(4))
+    for weight, opened in zip(belief, gate, strict=True):
+        total += weight
+        inside += np.where(opened > 0, weight, 0)
+        spoken += opened
+    for weight, opened in zip(belief, gate, strict=True):
+        difference = opened * inside - np.where(opened > 0, weight, 0) * spoken
+        np.maximum(apart, np.abs(difference), out=apart)
+    kept = np.divide(inside, total, out=np.zeros_like(total), where=total > 0)
+    return belief.max(axis=0, initial=0), kept, np.asarray(apart <= SHARE_TOLERANCE * inside * spoken)
 
 
 def ask_route(route: Route, belief: FloatArray) -> FloatArray:
@@ -63,7 +250,7 @@ def ask_route(route: Route, belief: FloatArray) -> FloatArray:
 def _checked(route: Route, belief: FloatArray) -> FloatArray:
     if not len(belief):
         return belief
-    name = getattr(route, "__name__", type(route).__name__)
+    name = route_name(route)
     gate = np.asarray(route(belief.copy()))  # a copy: the route may write into it
     if gate.shape != belief.shape or gate.dtype.kind not in "fiub":
         raise UsageError(

@@ -149,6 +149,80 @@ def hard_gate(belief: list[float]) -> list[float]:
     return [1.0 if state == best else 0.0 for state in range(len(belief))]
 
 
+def threshold_gate(at: float) -> Gate:
+    return lambda belief: hard_gate(belief) if max(belief) >= at else list(belief)
+
+
+def top_k_gate(k: int) -> Gate:
+    def gate(belief: list[float]) -> list[float]:
+        kept = set(sorted(range(len(belief)), key=lambda state: (-belief[state], state))[:k])
+        total = sum(belief[state] for state in kept)
+        return [belief[state] / total if state in kept else 0.0 for state in range(len(belief))]
+
+    return gate
+
+
+def sparse_gate(epsilon: float) -> Gate:
+    def gate(belief: list[float]) -> list[float]:
+        best = belief.index(max(belief))
+        kept = [state for state in range(len(belief)) if belief[state] >= epsilon or state == best]
+        total = sum(belief[state] for state in kept)
+        return [belief[state] / total if state in kept else 0.0 for state in range(len(belief))]
+
+    return gate
+
+
+ROUTE_GATES: Mapping[str, Gate] = {
+    "hard": hard_gate,
+    "soft": soft_gate,
+    "threshold": threshold_gate(0.9),
+    "threshold=0.6": threshold_gate(0.6),
+    "top_k": top_k_gate(2),
+    "top_k=1": top_k_gate(1),
+    "top_k=3": top_k_gate(3),
+    "sparse": sparse_gate(0.01),
+    "sparse=0.2": sparse_gate(0.2),
+}
+"""Each route's text and its rule for one row; with every name of the package's table, which a test checks."""
+
+
+def threshold_gate(at: float) -> Gate:
+    return lambda belief: hard_gate(belief) if max(belief) >= at else list(belief)
+
+
+def top_k_gate(k: int) -> Gate:
+    def gate(belief: list[float]) -> list[float]:
+        kept = set(sorted(range(len(belief)), key=lambda state: (-belief[state], state))[:k])
+        total = sum(belief[state] for state in kept)
+        return [belief[state] / total if state in kept else 0.0 for state in range(len(belief))]
+
+    return gate
+
+
+def sparse_gate(epsilon: float) -> Gate:
+    def gate(belief: list[float]) -> list[float]:
+        best = belief.index(max(belief))
+        kept = [state for state in range(len(belief)) if belief[state] >= epsilon or state == best]
+        total = sum(belief[state] for state in kept)
+        return [belief[state] / total if state in kept else 0.0 for state in range(len(belief))]
+
+    return gate
+
+
+ROUTE_GATES: Mapping[str, Gate] = {
+    "hard": hard_gate,
+    "soft": soft_gate,
+    "threshold": threshold_gate(0.9),
+    "threshold=0.6": threshold_gate(0.6),
+    "top_k": top_k_gate(2),
+    "top_k=1": top_k_gate(1),
+    "top_k=3": top_k_gate(3),
+    "sparse": sparse_gate(0.01),
+    "sparse=0.2": sparse_gate(0.2),
+}
+"""Each route's text and its rule for one row; with every name of the package's table, which a test checks."""
+
+
 def two_gate(belief: list[float]) -> list[float]:
     """The two most probable states (ties to the lower), divided by their sum."""
     order = sorted(range(len(belief)), key=lambda state: (-belief[state], state))[:2]

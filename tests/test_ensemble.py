@@ -12,16 +12,15 @@ import numpy as np
 import pytest
 from core_oracles import (
     FACE_GRAPH,
+    ROUTE_GATES,
     Case,
     face_experts,
     face_schema,
-    hard_gate,
     oracle_joint,
     random_case,
     random_probs,
     route_two,
     sample_ids,
-    soft_gate,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -78,7 +77,7 @@ def probs(result: Combined) -> FloatArray:
 @given(st.integers(0, 2**32 - 1), st.booleans(), st.sampled_from(["soft", "hard"]))
 def test_the_ensemble_is_the_definition(seed: int, taxonomy: bool, route: str) -> None:
     case = random_case(seed, taxonomy=taxonomy)
-    gate = {"soft": soft_gate, "hard": hard_gate}[route]
+    gate = ROUTE_GATES[route]
     if not any(number >= 0 for number in _asked(case)):
         return
     result = ConditionalEnsemble(case.schema, case.graph, case.experts, fallback="pooled").combine(route=route)
@@ -100,7 +99,7 @@ def _asked(case: Case) -> list[int]:
 def test_the_vote_comes_first_and_then_the_route(route: str, vote: str) -> None:
     experts = faces()
     case = Case(SCHEMA, FACE_GRAPH, voted(experts, vote, [1, 1, 1]), "refuse", 40)
-    gate = {"soft": soft_gate, "hard": hard_gate}[route]
+    gate = ROUTE_GATES[route]
     expected = [oracle_joint(case, row, gate) for row in range(40)]
     np.testing.assert_allclose(probs(combine(experts, route=route, vote=vote)), expected, atol=1e-7)
 
@@ -109,7 +108,7 @@ def test_the_vote_comes_first_and_then_the_route(route: str, vote: str) -> None:
 @pytest.mark.parametrize("route", list(ROUTERS))
 def test_or_each_voters_chain_is_routed_and_then_they_vote(route: str, vote: str) -> None:
     experts = faces()
-    gate = {"soft": soft_gate, "hard": hard_gate}[route]
+    gate = ROUTE_GATES[route]
     chains = []
     for fold in FOLDS:
         case = Case(SCHEMA, FACE_GRAPH, [e.select_voters([fold]) for e in experts], "refuse", 40)

@@ -101,6 +101,7 @@ def make_job(**changed: Any) -> ExpertJob:
         "warmup_epochs": 0.5,
         "sampler": "natural",
         "keep": "best",
+        "score_every": 1,
         "precision": "fp32",
         "channels_last": None,
         "device": "cpu",

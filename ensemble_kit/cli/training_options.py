@@ -37,6 +37,7 @@ TRAIN_OPTIONS: dict[str, tuple[type, str]] = {
     "warmup_epochs": (float, "Linear warm-up before the cosine."),
     "sampler": (str, "natural, or balanced over the classes."),
     "keep": (str, 'Checkpoint kept: best (by validation macro F1), last or "every N".'),
+    "score_every": (int, "Epochs between two looks at the held-out photos; 0 = only after the last."),
     "borders": (str, "Class borders used for training only, such as 30,58."),
     "leave_out": (str, "Values left out of training, such as 57-59 or 27-29,57-59."),
     "precision": (str, "auto, fp32 or bf16."),

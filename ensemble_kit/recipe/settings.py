@@ -53,8 +53,23 @@ def _names(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _by_node(value: Any) -> Any:
+    """`"coarse:hard; fine:top_k=3"` becomes a table, one rule a node; a plain name stays one for all."""
+    if not isinstance(value, str) or ":" not in value:
+        return value
+    parts = [part.partition(":") for part in value.split(";") if part.strip()]
+    for node, colon, rule in parts:
+        if not (node.strip() and colon and rule.strip()):
+            raise ValueError(f'expected one rule, or "node:rule; node:rule", found {value!r}')
+    return {node.strip(): rule.strip() for node, _, rule in parts}
+
+
 class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+Rule = Annotated[str | dict[str, str], BeforeValidator(_by_node)]
+"""A name in ROUTERS or VOTES for all, or one for each node or expert."""
 
 
 class DataSettings(Settings):
@@ -104,6 +119,9 @@ class TrainSettings(Settings):
     warmup_epochs: float = Field(1.0, ge=0, description="linear warm-up before the cosine")
     sampler: str = Field("natural", description="natural or balanced (each class equally often)")
     keep: str = Field("best", description="best (by validation macro F1), last, or every N")
+    score_every: int = Field(
+        1, ge=0, description="epochs between two looks at the held-out photos; 0 = only after the last epoch"
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto takes bf16 where it pays")
     channels_last: bool | None = Field(None, description="memory layout; default where it pays")
     device: str = Field("auto", description="auto, cpu or cuda")
@@ -141,7 +159,16 @@ class TrainSettings(Settings):
 class CombineSettings(Settings):
     """`[combine]`: how the experts' answers become joint classes."""
 
-    route: str = Field("hard", description="hard (one expert a photo) or soft (the exact chain rule)")
-    vote: str = Field("soft", description="across folds: soft (mean probability) or hard (most votes)")
+    route: Rule = Field(
+        "hard",
+        description="hard (one expert a photo), soft (the exact chain rule), threshold=0.9, top_k=2, sparse=0.01",
+    )
+    vote: Rule = Field("soft", description="across folds: soft (mean probability), hard (most votes), geometric, ...")
     vote_at: Literal["expert", "joint"] = Field("expert", description="vote then route, or route then vote")
     fallback: Literal["refuse", "pooled"] = Field("refuse", description="what answers for a missing expert")
+    decide: Literal["joint", "attribute", "top_down"] = Field(
+        "joint", description="the joint class, each attribute by itself, or along the graph"
+    )
+    borders: dict[str, tuple[float, ...]] = Field(
+        default_factory=dict, description="attribute -> other borders, for experts with finer columns"
+    )

@@ -38,6 +38,8 @@ class ExpertJob:
         sampler: a name of `SAMPLERS`.
         keep: "best" (the epoch with the highest validation macro F1), "last", or "every N" (the last, and beside it
             each N-th as `epochNNN.safetensors`).
+        score_every: the held-out photos are scored after each such epoch, after the last one and after those that
+            "every N" keeps; 0 = only those. "best" chooses among the epochs that are scored.
         precision, channels_last, device: see `choose_compute`.
         workers: processes that augment photos; 0 = none. Does not change a bit of the result.
         threads: torch's CPU threads; None leaves them alone.
@@ -64,6 +66,7 @@ class ExpertJob:
     warmup_epochs: float
     sampler: str
     keep: str
+    score_every: int
     precision: str
     channels_last: bool | None
     device: str
@@ -84,6 +87,8 @@ class ExpertJob:
         check_job_names(self.backbone, self.sampler, self.augment)
         if self.epochs < 1:
             raise UsageError(f"epochs: expected at least 1, found {self.epochs}")
+        if self.score_every < 0:
+            raise UsageError(f"score_every: expected 0 or more epochs, found {self.score_every}")
         if set(self.attributes) & set(self.condition):
             raise UsageError(f"{self.name}: an attribute cannot be predicted and given at once")
         if (self.borders or self.leave_out) and self.bordered is None:
@@ -92,6 +97,12 @@ class ExpertJob:
     @property
     def name(self) -> str:
         return describe_expert(self.attributes, self.condition)
+
+    def is_scored(self, epoch: int) -> bool:
+        """Whether the held-out photos are scored after this epoch, counted from 1."""
+        kind, kept = parse_keep(self.keep)
+        periods = [period for period in (self.score_every, kept if kind == "every" else 0) if period]
+        return epoch == self.epochs or any(epoch % period == 0 for period in periods)
 
     @property
     def bordered(self) -> str | None:
@@ -160,7 +171,8 @@ class EpochLine:
 
     Attributes:
         epoch: counted from 1.
-        val_loss, accuracy, macro_f1: on the held-out photos under the expert's condition, with the schema's borders.
+        val_loss, accuracy, macro_f1: on the held-out photos under the expert's condition, with the schema's borders;
+            None after an epoch that was not scored.
         best: whether this is the best epoch so far.
     """
 
@@ -169,9 +181,9 @@ class EpochLine:
     epoch: int
     epochs: int
     train_loss: float
-    val_loss: float
-    accuracy: float
-    macro_f1: float
+    val_loss: float | None
+    accuracy: float | None
+    macro_f1: float | None
     seconds: float
     photos_per_second: float
     best: bool
@@ -180,9 +192,10 @@ class EpochLine:
         return asdict(self)
 
     def __str__(self) -> str:
+        named = {"validation loss": self.val_loss, "accuracy": self.accuracy, "macro F1": self.macro_f1}
+        scored = "".join(f", {name} {value:.3f}" for name, value in named.items() if value is not None)
         return (
-            f"{self.expert}, fold {self.fold}, epoch {self.epoch}/{self.epochs}: loss {self.train_loss:.3f}, "
-            f"validation loss {self.val_loss:.3f}, accuracy {self.accuracy:.3f}, macro F1 {self.macro_f1:.3f}"
+            f"{self.expert}, fold {self.fold}, epoch {self.epoch}/{self.epochs}: loss {self.train_loss:.3f}{scored}"
             f"{' *' if self.best else '  '} ({self.seconds:.0f} s, {self.photos_per_second:.0f} photos/s)"
         )
 

@@ -37,6 +37,8 @@ CHECK_EVERY = 16
 
 SCORE_BATCH = 64
 
+SCORES = ("val_loss", "accuracy", "macro_f1")
+
 
 @dataclass
 class _Best:
@@ -179,9 +181,9 @@ class Session:
         return scores(probs, self.rows.score_targets, self.rows.possible)
 
     def close_epoch(self, epoch: int, train_loss: float, started: float, trained: float) -> EpochLine:
-        """Scores the epoch and writes the checkpoints (where the epoch is kept), then the state, then the history."""
-        metrics = self.score(epoch)
-        is_best = self.best is None or metrics["macro_f1"] > self.best.macro_f1
+        """Scores the epoch where that is asked for, writes its checkpoints, then the state, then the history."""
+        metrics = self.score(epoch) if self.job.is_scored(epoch) else {}
+        is_best = bool(metrics) and (self.best is None or metrics["macro_f1"] > self.best.macro_f1)
         self.keep(epoch, metrics, is_best)
         line = EpochLine(
             expert=self.job.name,
@@ -192,7 +194,7 @@ class Session:
             seconds=time.perf_counter() - started,
             photos_per_second=len(self.rows.train) / trained,
             best=is_best and self.job.keep == "best",
-            **metrics,
+            **{name: metrics.get(name) for name in SCORES},
         )
         self.history.append(line.to_json())
         self.next_epoch = epoch + 1

@@ -38,6 +38,7 @@ OTHER_VALUES: dict[str, Any] = {
     "warmup_epochs": 0.5,
     "sampler": "balanced",
     "keep": "last",
+    "score_every": 3,
     "precision": "fp32",
     "channels_last": False,
     "device": "cpu",

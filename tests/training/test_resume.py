@@ -21,7 +21,7 @@ from torch import nn
 from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import DataError, StoppedError, UsageError
 from ensemble_kit.loading.cache import PhotoCache
-from ensemble_kit.training import EpochLine, FoldResult, train_fold
+from ensemble_kit.training import EpochLine, ExpertJob, FoldResult, train_fold
 from ensemble_kit.training.folder import difference
 
 JOB = make_job(augment=("flip", "affine"), backbone_lr=0.03, head_lr=0.03)
@@ -34,14 +34,15 @@ class Kill(BaseException):
 class World:
     """Drawn photos, their cache, and the finished fold of a training that was left alone."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, job: ExpertJob = JOB) -> None:
+        self.job = job
         self.table: SampleTable = draw_table(root / "photos")
         self.photos: PhotoCache = make_photos(self.table, root / "cache")
         self.whole = root / "whole"
         self.train(self.whole)
 
     def train(self, folder: Path, **options: Any) -> FoldResult:
-        job = options.pop("job", JOB)
+        job = options.pop("job", self.job)
         return train_fold(
             job, table=self.table, folds=folds_of(self.table), photos=self.photos, folder=folder, **options
         )
@@ -100,6 +101,17 @@ def test_a_kill_between_any_two_writes_changes_no_bit(
             begun = steps[-1] // 3  # three steps an epoch
             assert [line.epoch for line in trained] in (list(range(begun, 4)), list(range(begun + 1, 4)))
             assert result.notices == ()
+
+
+@pytest.mark.parametrize("settings", [{"score_every": 2}, {"score_every": 0, "keep": "last"}])
+def test_a_stop_between_scored_epochs_changes_no_bit(tmp_path: Path, settings: dict[str, Any]) -> None:
+    world = World(tmp_path / "world", make_job(**settings))
+    scores = [line["macro_f1"] is not None for line in history(world.whole)]
+    assert scores == [False, settings["score_every"] == 2, True]
+    for epoch in (1, 2):
+        stopped_after(world, tmp_path / str(epoch), epoch)
+        assert world.train(tmp_path / str(epoch)).resumed
+        world.check_same(tmp_path / str(epoch))
 
 
 @pytest.mark.parametrize("epoch", [1, 2])

@@ -16,7 +16,7 @@ from torch import nn
 
 from ensemble_kit.card import read_card
 from ensemble_kit.data.samples import SampleTable
-from ensemble_kit.errors import DataError, DivergedError
+from ensemble_kit.errors import DataError, DivergedError, UsageError
 from ensemble_kit.loading.cache import PhotoCache
 from ensemble_kit.metrics import macro_f1
 from ensemble_kit.models import heads
@@ -76,11 +76,11 @@ def test_the_files_of_a_fold_agree_with_each_other(table: SampleTable, photos: P
     assert sorted(p.name for p in tmp_path.iterdir()) == ["DONE", "best.safetensors", "metrics.jsonl", "oof.npy"]
     assert [line.to_json() for line in lines] == history_of(tmp_path)
     assert steps == [(i + 1, 18) for i in range(18)]  # 18 photos in batches of 6, 6 epochs
-    best = max(lines, key=lambda line: line.macro_f1)  # the first of equals
+    best = max(lines, key=lambda line: line.macro_f1 or 0.0)  # the first of equals
     card = read_card(result.checkpoint)
     assert (result.epoch, card.train["epoch"]) == (best.epoch, best.epoch)
     assert card.metrics == {"val_loss": best.val_loss, "accuracy": best.accuracy, "macro_f1": best.macro_f1}
-    running = [max(line.macro_f1 for line in lines[: i + 1]) for i in range(len(lines))]
+    running = [max(line.macro_f1 or 0.0 for line in lines[: i + 1]) for i in range(len(lines))]
     assert [line.best for line in lines] == [i == 0 or running[i] > running[i - 1] for i in range(len(lines))]
     assert (result.skipped, result.resumed, result.notices) == (False, False, ())
 
@@ -330,6 +330,51 @@ def test_the_line_of_an_epoch_reads_well() -> None:
         "mask, fold 0, epoch 2/10: loss 0.510, validation loss 0.420, accuracy 0.900, macro F1 0.800 * "
         "(12 s, 250 photos/s)"
     )
+    line = EpochLine("mask", 0, 1, 10, 0.51, None, None, None, 12.2, 250.4, False)
+    assert str(line) == "mask, fold 0, epoch 1/10: loss 0.510   (12 s, 250 photos/s)"
+
+
+@pytest.mark.parametrize(
+    ("keep", "score_every", "scored"),
+    [
+        ("best", 1, [1, 2, 3, 4, 5]),
+        ("best", 2, [2, 4, 5]),
+        ("last", 0, [5]),
+        ("last", 9, [5]),
+        ("every 3", 0, [3, 5]),
+        ("every 3", 4, [3, 4, 5]),
+    ],
+)
+def test_only_the_epochs_asked_for_are_scored_and_scoring_changes_no_weights(
+    table: SampleTable, photos: PhotoCache, tmp_path: Path, keep: str, score_every: int, scored: list[int]
+) -> None:
+    lines: list[EpochLine] = []
+    job = make_job(epochs=5, keep=keep, score_every=score_every)
+    result = train(table, photos, tmp_path / "fold", job, on_epoch=lines.append)
+    assert [line.epoch for line in lines if line.macro_f1 is not None] == scored
+    assert [line.to_json() for line in lines] == history_of(tmp_path / "fold")
+    whole = {line["epoch"]: line for line in history_of(_every_epoch(table, photos, tmp_path / "whole"))}
+    for line in lines:
+        expected = whole[line.epoch]
+        assert line.train_loss == expected["train_loss"]
+        assert line.macro_f1 == (expected["macro_f1"] if line.epoch in scored else None)
+        assert line.val_loss == (expected["val_loss"] if line.epoch in scored else None)
+    best = max(scored, key=lambda epoch: float(whole[epoch]["macro_f1"])) if keep == "best" else 5
+    assert result.epoch == best
+    assert result.metrics["macro_f1"] == whole[best]["macro_f1"]
+    extras = [path.name for path in (tmp_path / "fold").glob("epoch*")]
+    assert extras == (["epoch003.safetensors"] if keep == "every 3" else [])
+    assert all(read_card(tmp_path / "fold" / name).metrics["macro_f1"] == whole[3]["macro_f1"] for name in extras)
+
+
+def _every_epoch(table: SampleTable, photos: PhotoCache, folder: Path) -> Path:
+    train(table, photos, folder, make_job(epochs=5))
+    return folder
+
+
+def test_scores_are_every_so_many_epochs_not_fewer_than_none() -> None:
+    with pytest.raises(UsageError, match="score_every: expected 0 or more epochs, found -1"):
+        make_job(score_every=-1)
 
 
 def test_every_setting_but_the_machines_enters_the_identity(table: SampleTable) -> None:

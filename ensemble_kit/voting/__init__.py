@@ -1,4 +1,4 @@
-"""Votes: several voters' probabilities to one distribution (`rules`, `table`), or their labels to one (`labels`).
+"""Votes: several voters' probabilities to one distribution, or their labels to one.
 
 probs:   `(n_voters, n_samples, n_classes)`. A row of zeros abstains: its weight leaves the denominator. A row of NaN
          was not computed: the result is NaN as well, unless the voter's weight is 0.
@@ -8,15 +8,13 @@ Sums run voter by voter and class by class in float64: a numpy sum over an axis 
 alone.
 """
 
+from ensemble_kit.voting.further import vote_geometric, vote_median, vote_rank
 from ensemble_kit.voting.labels import Voted, vote_labels, vote_labels_by_attribute
 from ensemble_kit.voting.rules import (
     TIE_SHARE,
     Vote,
     hard_vote,
-    vote_geometric,
     vote_hard,
-    vote_median,
-    vote_rank,
     vote_soft,
     vote_weighted,
 )

@@ -9,15 +9,8 @@ import numpy as np
 from ensemble_kit.arrays import FloatArray
 from ensemble_kit.errors import UsageError, nearest
 from ensemble_kit.predictions import SUM_TOLERANCE, check_probs
-from ensemble_kit.voting.rules import (
-    Vote,
-    vote_geometric,
-    vote_hard,
-    vote_median,
-    vote_rank,
-    vote_soft,
-    vote_weighted,
-)
+from ensemble_kit.voting.further import vote_geometric, vote_median, vote_rank
+from ensemble_kit.voting.rules import Vote, vote_hard, vote_soft, vote_weighted
 
 
 def stacking_not_fitted(probs: FloatArray, weights: FloatArray) -> FloatArray:

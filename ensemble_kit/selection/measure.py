@@ -75,7 +75,12 @@ def find_measure(metric: str | LabelMetric, truth: IntArray, folds: IntArray, n_
 def labels_of(probs: FloatArray) -> IntArray:
     """The most probable class of each column of `(n_classes, n_samples)`, as `Predictions.labels` reads float32."""
     held = probs.astype(np.float32)
-    return np.where(held.max(axis=0) > 0, held.argmax(axis=0), -1).astype(np.int64)
+    highest, labels = held[0].copy(), np.zeros(held.shape[1], dtype=np.int64)
+    for number in range(1, len(held)):  # class by class: several times faster than argmax across rows
+        labels[held[number] > highest] = number
+        np.maximum(highest, held[number], out=highest)
+    labels[highest <= 0] = -1
+    return labels
 
 
 class OfCounts:

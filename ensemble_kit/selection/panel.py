@@ -129,7 +129,7 @@ class JointAnswers:
             voted = self._blocks[place].voted(state[place]).T
             return voted if len(rows) == self._n_samples else voted[rows]
 
-        return forward(self.plan, self._n_samples, read, self.routes)[0].T
+        return forward(self.plan, self._n_samples, read, self.routes).joint.T
 
 
 class Panel:

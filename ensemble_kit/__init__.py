@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ensemble_kit.arrays import FloatArray
     from ensemble_kit.classifier import ConditionalClassifier
     from ensemble_kit.data.samples import SampleTable, read_samples
+    from ensemble_kit.diagnosis import diagnose
     from ensemble_kit.ensemble import Combined, ConditionalEnsemble
     from ensemble_kit.errors import EnsembleKitError
     from ensemble_kit.graph import Graph
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ensemble_kit.routing import route_hard, route_soft, route_sparse, route_threshold, route_top_k
     from ensemble_kit.runs import Run
     from ensemble_kit.schema import Attribute, Schema
+    from ensemble_kit.stacking import fit_stacking
     from ensemble_kit.structures import score_structures
     from ensemble_kit.submission import read_submission, write_submission
 
@@ -38,6 +40,8 @@ _HOME = {
     "Run": "runs",
     "SampleTable": "data.samples",
     "Schema": "schema",
+    "diagnose": "diagnosis",
+    "fit_stacking": "stacking",
     "load_predictions": "predictions",
     "load_recipe": "recipe.load",
     "read_prediction_schema": "predictions",
@@ -67,6 +71,8 @@ __all__ = [
     "Run",
     "SampleTable",
     "Schema",
+    "diagnose",
+    "fit_stacking",
     "load_predictions",
     "load_recipe",
     "read_prediction_schema",

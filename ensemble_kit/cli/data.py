@@ -1,7 +1,8 @@
-"""`ens data check` and `ens data generate`."""
+"""`ens data check`, `ens data taxonomy` and `ens data generate`."""
 
 from __future__ import annotations
 
+from json import dumps
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -23,8 +24,6 @@ def check(
     json: Json = False,
 ) -> None:
     """Print people, photos per class and per fold, ages around the borders, and every problem by file."""
-    from json import dumps
-
     from ensemble_kit.data.check import check_data
     from ensemble_kit.recipe.load import load_recipe
     from ensemble_kit.recipe.run import data_root
@@ -41,6 +40,27 @@ def check(
         decode=decode,
     )
     print(dumps(report.to_json(), indent=2) if json else report.text())
+
+
+@app.command("taxonomy")
+def taxonomy(
+    data: Annotated[Path, typer.Argument(help="A table, or the folder of samples.csv or samples.parquet.")],
+    columns: Annotated[str, typer.Option("--columns", help="The attributes, coarsest first: kind,coarse,fine.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The paths file to write, for [schema] paths of a recipe.")],
+) -> None:
+    """Write the paths of a taxonomy: the combinations of labels that a table's training part shows."""
+    from ensemble_kit.data.plain import schema_from_table
+    from ensemble_kit.errors import UsageError
+    from ensemble_kit.recipe.taxonomy import write_paths
+
+    names = [name.strip() for name in columns.split(",")]
+    if not all(names) or len(set(names)) < len(names):
+        raise UsageError(f'--columns: expected distinct columns such as kind,coarse,fine; found "{columns}"')
+    schema = schema_from_table(data, names, part="train")
+    write_paths(out, schema)
+    classes = ", ".join(f"{a.name} {len(a.classes)}" for a in schema.attributes)
+    print(f"{out}: {schema.n_joint} paths ({classes})")
+    print(f'next: under [schema] write taxonomy = {dumps(names)} and paths = "{out.name}"')
 
 
 @app.command("generate")

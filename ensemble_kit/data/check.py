@@ -154,7 +154,7 @@ def check_data(
         eval=parts[1] if len(parts) > 1 else None,
         folds=fold_report,
         fixes=fixed,
-        notices=(*map(str, other_data), *notices),
+        notices=(*map(str, other_data), *LAYOUTS[name].notices(data), *notices),
         problems=tuple(_by_file(found)),
     )
 

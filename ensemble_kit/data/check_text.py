@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def report_text(report: DataReport) -> str:
         *_attributes(report),
         _joint(report),
         *_around(report),
-        *(_folds(report.folds) if report.folds else []),
+        *(_folds(report.folds, _told_by_joint(report)) if report.folds else []),
         _notices(report),
         _problems(report),
     ]
@@ -47,6 +47,9 @@ def _title(report: DataReport) -> list[str]:
             first = [f"{size} ({count:,})" for size, count in list(part.sizes.items())[:2]]
             more = f", {len(part.sizes) - 2} more sizes" if len(part.sizes) > 2 else ""
             lines.append(f"  {'':<20} width x height: {', '.join(first)}{more}")
+    if not report.schema.is_product:
+        counts = ", ".join(f"{a.name} {len(a.classes):,}" for a in report.schema.attributes)
+        lines += _wrap(f"taxonomy of {report.schema.n_joint:,} paths: {counts}", "  ", "    ")
     if report.fixes is not None:
         lines.append(f"  {report.fixes.text()}")
     return lines
@@ -55,6 +58,8 @@ def _title(report: DataReport) -> list[str]:
 def _attributes(report: DataReport) -> Iterable[list[str]]:
     """One table an attribute: photos, share and people; the evaluation part beside it when it is labelled."""
     for name, classes in report.train.attributes.items():
+        if name in _told_by_joint(report):
+            continue
         beside = report.eval.attributes.get(name, {}) if report.eval else {}
         lines = [f"{_cut(name, NAME):<{NAME + 2}}{'photos':>8}{'%':>7}{'people':>8}"]
         lines[0] += f"{'| eval':>8}{'%':>7}{'people':>8}" if beside else ""
@@ -80,6 +85,14 @@ def _rarest(rows: Sequence[tuple[int, str]], what: str) -> list[str]:
         return [row for _, row in rows]
     kept = sorted(sorted(range(len(rows)), key=lambda i: rows[i][0])[: MANY // 2])
     return [rows[i][1] for i in kept] + [f"  ... the {len(kept)} rarest of {len(rows)} {what} (--json lists all)"]
+
+
+def _told_by_joint(report: DataReport) -> set[str]:
+    """The finest level of a taxonomy: its classes are the joint classes, which are listed with their whole path."""
+    if report.train.joint is None or len(report.schema.names) < 2:
+        return set()
+    unlabelled = {name for name, classes in report.train.attributes.items() if "" in classes}
+    return {a.name for a in report.schema.attributes if len(a.classes) == report.schema.n_joint} - unlabelled
 
 
 def _joint(report: DataReport) -> list[str]:
@@ -118,10 +131,10 @@ def _split(cells: Sequence[str]) -> str:
     return f"{''.join(cells[:middle])} |{''.join(cells[middle:])}"
 
 
-def _folds(folds: FoldReport) -> Iterable[list[str]]:
+def _folds(folds: FoldReport, left_out: Collection[str]) -> Iterable[list[str]]:
     """Shares of the training | validation photos, side by side, at most five folds a block."""
-    tables: list[tuple[str, Counts]] = list(folds.classes.items())
-    if len(tables) > 1 and folds.joint:
+    tables: list[tuple[str, Counts]] = [row for row in folds.classes.items() if row[0] not in left_out]
+    if len(folds.classes) > 1 and folds.joint:
         tables.append(("joint class", folds.joint))
     for start in range(0, len(folds.photos), FOLDS_A_BLOCK):
         shown = range(start, min(start + FOLDS_A_BLOCK, len(folds.photos)))

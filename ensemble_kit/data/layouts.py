@@ -19,6 +19,10 @@ def _no_template(*_: object) -> None:
     return None
 
 
+def _no_notices(_: Path) -> list[str]:
+    return []
+
+
 @dataclass(frozen=True)
 class Layout:
     """One way to lay out photos and labels.
@@ -28,6 +32,7 @@ class Layout:
         has: whether it sets photos apart for a part ("train" or "eval").
         read: (data, schema, part) -> sample table.
         template: (data, schema) -> the table whose ids a submission repeats; None when there is none.
+        notices: data -> what is read otherwise than it may have been meant, one line each.
         says_part: whether findings put the part's folder before a path, since the table's paths start below it.
     """
 
@@ -35,13 +40,14 @@ class Layout:
     has: Callable[[Path, str], bool]
     read: Callable[[Path, Schema, str], SampleTable]
     template: Callable[[Path, Schema], Path | None] = _no_template
+    notices: Callable[[Path], list[str]] = _no_notices
     says_part: bool = False
 
 
 LAYOUTS: Mapping[str, Layout] = {
     "competition": Layout(competition.detect, competition.has, competition.read, competition.template, says_part=True),
-    "table": Layout(plain.detect_table, plain.table_has, plain.read_table),
-    "folders": Layout(plain.detect_folders, plain.folders_have, plain.read_folders),
+    "table": Layout(plain.detect_table, plain.table_has, plain.read_table, notices=plain.table_notices),
+    "folders": Layout(plain.detect_folders, plain.folders_have, plain.read_folders, notices=plain.folders_notices),
 }
 """In the order in which `auto` tries them: the strictest first."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,24 @@ def table_has(data: Path, part: str) -> bool:
     return any(SPLITS.get(text.lower()) == part for text in rows["split"])
 
 
+def table_notices(data: Path) -> list[str]:
+    """What a `split` column says that is read otherwise than it may have been meant."""
+    source = table_file(data)
+    rows = _rows(source) if source else None
+    if rows is None or "split" not in rows.columns:
+        return []
+    return _val_notice([text for text in rows["split"] if SPLITS.get(text.lower()) == "train"])
+
+
+def _val_notice(splits: Sequence[str]) -> list[str]:
+    """Photos set apart for validation are part of the training photos: each is held out in one fold."""
+    counts = Counter(splits)
+    if len(counts) < 2:
+        return []
+    shown = " and ".join(f"{count:,} of split {name}" for name, count in counts.items())
+    return [f"{shown} are one training part: folds (or the validation share) are cut from all of them"]
+
+
 def read_table(data: Path, schema: Schema, part: str) -> SampleTable:
     """Reads the rows of one part; paths start from the table's folder.
 
@@ -83,14 +102,26 @@ def read_table(data: Path, schema: Schema, part: str) -> SampleTable:
     return SampleTable.from_columns(chosen, source.parent, schema)
 
 
-def schema_from_table(path: Path, names: Sequence[str]) -> Schema:
+def schema_from_table(path: Path, names: Sequence[str], *, part: str | None = None) -> Schema:
     """The taxonomy that a table's columns show: classes in sorted order, the combinations that occur.
 
     Rows with an empty label are left out. For attributes with borders write the schema by hand.
+
+    Args:
+        path: a table, or the folder of one.
+        names: the columns, coarsest first.
+        part: only the rows of this part ("train" or "eval"); all rows when left out.
+
+    Raises:
+        DataError: no such table or column, or no row with every label.
     """
     source = table_file(Path(path)) or Path(path)
+    if source.is_dir():
+        raise DataError(f"{source}: expected a table ({' or '.join(TABLES)}), found {names_of(source)}")
     rows = _rows(source, names)
-    found = [row for row in zip(*(rows[name] for name in names), strict=True) if all(row)]
+    keep = range(len(rows)) if part is None else _rows_of_part(rows, part)
+    columns = [[rows[name][row] for row in keep] for name in names]
+    found = [labels for labels in zip(*columns, strict=True) if all(labels)]
     if not found:
         raise DataError(f"{source}: expected rows with {', '.join(names)}, found none with every label")
     return Schema.from_rows(names, found)
@@ -154,6 +185,12 @@ def detect_folders(data: Path) -> bool:
 def folders_have(data: Path, part: str) -> bool:
     tops = [SPLITS[e.name.lower()] for e in visible(data) if e.is_dir() and e.name.lower() in SPLITS]
     return part in tops or (part == "train" and not tops)
+
+
+def folders_notices(data: Path) -> list[str]:
+    tops = [e.name for e in visible(data) if e.is_dir() and SPLITS.get(e.name.lower()) == "train"]
+    listed = " and ".join(f"{name}/" for name in tops)
+    return [f"{listed} are one training part: folds are cut from all of it"] if len(tops) > 1 else []
 
 
 def read_folders(data: Path, schema: Schema, part: str) -> SampleTable:

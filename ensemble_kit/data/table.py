@@ -78,7 +78,8 @@ class SampleTable:
 
         Raises:
             UsageError: an attribute called like one of the table's own columns.
-            DataError: a sample_id that occurs twice, or a class name that the schema does not have.
+            DataError: a sample_id that occurs twice, a class name that the schema does not have, or in a taxonomy a
+                combination of labels that is no path.
         """
         check_names(schema)
         import pandas as pd
@@ -89,6 +90,7 @@ class SampleTable:
                 data[attribute.name] = _labels(columns[attribute.name], attribute)
                 attribute.numbers(data[attribute.name])
         _refuse_repeated(data["sample_id"])
+        _refuse_impossible(data, schema)
         return cls(pd.DataFrame(data), Path(root), schema, tuple(problems))
 
     def __len__(self) -> int:
@@ -210,6 +212,23 @@ def _refuse_repeated(ids: Any) -> None:
                 f'sample_id "{name}" occurs twice (rows {seen[name] + 1} and {row + 1}); ids must be unique'
             )
         seen[name] = row
+
+
+def _refuse_impossible(data: Mapping[str, Any], schema: Schema) -> None:
+    """Every fully labelled photo must stand on a path of the taxonomy; a product has every combination."""
+    names = [name for name in schema.names if name in data and schema[name].borders is None]
+    if schema.is_product or len(names) < 2:
+        return
+    block = schema.block(names)
+    paths = [tuple(a.classes[i] for a, i in zip(block.attributes, row, strict=True)) for row in block.paths]
+    known = set(paths)
+    for row, labels in enumerate(zip(*(data[name].tolist() for name in names), strict=True)):
+        if labels not in known and all(labels):
+            near = max(paths, key=lambda path: sum(a == b for a, b in zip(path, labels, strict=True)))
+            raise DataError(
+                f"{data['path'][row]}: labelled {' / '.join(labels)}, which is no path of the taxonomy (the nearest: "
+                f"{' / '.join(near)}); mend the label, or add the path to the schema"
+            )
 
 
 def _plain(values: list[Any]) -> list[Any]:

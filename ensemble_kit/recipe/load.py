@@ -14,6 +14,7 @@ from ensemble_kit.data.table import check_names
 from ensemble_kit.errors import DataError, UsageError, nearest
 from ensemble_kit.graph import Graph, check_condition
 from ensemble_kit.recipe.settings import CombineSettings, DataSettings, Settings, TrainSettings
+from ensemble_kit.recipe.taxonomy import side_by_side, taxonomy_of
 from ensemble_kit.schema import Attribute, Schema
 
 SECTIONS = ("schema", "graph", "data", "train", "experts", "combine")
@@ -144,7 +145,7 @@ def load_recipe(name: str | Path) -> Recipe:
 
     Raises:
         UsageError: an unknown name or key, a value out of range, a graph that does not fit the schema.
-        DataError: the file is not TOML.
+        DataError: the file is not TOML, or its paths file is missing or no table of paths.
     """
     path = find_recipe(str(name))
     try:
@@ -155,6 +156,8 @@ def load_recipe(name: str | Path) -> Recipe:
         return _recipe(path, written)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
+    except DataError as error:  # the paths file names itself
+        raise DataError(f"{path}: {error}") from None
 
 
 def _recipe(path: Path, written: Mapping[str, Any]) -> Recipe:
@@ -164,10 +167,10 @@ def _recipe(path: Path, written: Mapping[str, Any]) -> Recipe:
     for key in SECTIONS:
         if not isinstance(written.get(key, {}), dict):
             raise UsageError(f'"{key}" must be a section, [{key}]')
-    schema = _schema(written.get("schema", {}))
+    schema = _schema(written.get("schema", {}), (path.parent, recipe_folder()))
+    check_names(schema)
     graph = Graph(written["graph"]) if "graph" in written else Graph.independent(schema)
     graph.check(schema)
-    check_names(schema)
     train, train_for = _train(written.get("train", {}), schema, graph)
     recipe = Recipe(
         name=path.stem,
@@ -197,16 +200,33 @@ def canonical(schema: Schema, graph: Graph, names: Sequence[str]) -> tuple[str, 
     return node.attributes if node else ordered
 
 
-def _schema(section: Mapping[str, Any]) -> Schema:
+def _schema(section: Mapping[str, Any], places: Sequence[Path]) -> Schema:
+    """The attributes in the order written; `taxonomy` stands for all of its own."""
     if not section:
         raise UsageError('no [schema]; write one line an attribute, as in mask = ["worn", "incorrect", "not_worn"]')
-    attributes = []
+    is_taxonomy = "taxonomy" in section
+    if not is_taxonomy and _looks_like_paths(section.get("paths")):
+        raise UsageError('schema: paths need their attributes beside them, as in taxonomy = ["kind", "coarse", "fine"]')
+    parts: list[Schema] = []
     for name, value in section.items():
-        entry = {"classes": value} if isinstance(value, list) else value
-        if not isinstance(entry, dict) or not set(entry) <= {"classes", "borders"} or "classes" not in entry:
-            raise UsageError(f'schema: "{name}" must be a list of classes, or {{classes = [...], borders = [...]}}')
-        attributes.append(Attribute(name, entry["classes"], entry.get("borders")))
-    return Schema(*attributes)
+        if is_taxonomy and name == "paths":
+            continue
+        if is_taxonomy and name == "taxonomy":
+            parts.append(taxonomy_of(value, section.get("paths"), places))
+        else:
+            parts.append(Schema(_attribute(name, value)))
+    return side_by_side(parts)
+
+
+def _looks_like_paths(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and any(isinstance(item, list) for item in value))
+
+
+def _attribute(name: str, value: Any) -> Attribute:
+    entry = {"classes": value} if isinstance(value, list) else value
+    if not isinstance(entry, dict) or not set(entry) <= {"classes", "borders"} or "classes" not in entry:
+        raise UsageError(f'schema: "{name}" must be a list of classes, or {{classes = [...], borders = [...]}}')
+    return Attribute(name, entry["classes"], entry.get("borders"))
 
 
 def _train(

@@ -241,7 +241,7 @@ def test_links_back_up_do_not_go_round_for_ever(tmp_path: Path) -> None:
     [
         ("Fruits/Apple/1.jpg", 'Fruits: the folder is no class of "kind"; did you mean "Fruit"'),
         ("Fruit/Appel/1.jpg", 'Fruit/Appel: the folder is no class of "fine"; did you mean "Apple"'),
-        ("Veg/Apple/1.jpg", "the schema has no joint class"),
+        ("Veg/Apple/1.jpg", "Veg/Apple/1.jpg: labelled Veg / Apple, which is no path of the taxonomy"),
         ("Fruit/1.jpg", "expected class folders with photos for the train part"),
     ],
 )

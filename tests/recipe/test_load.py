@@ -104,7 +104,7 @@ def test_settings_typed_as_text(name: str, typed: str, value: Any) -> None:
 
 
 def test_shipped_recipes_load_and_plan_the_mask_task() -> None:
-    assert recipe_names() == ["compare_structures", "face_mask", "quickstart"]
+    assert recipe_names() == ["compare_structures", "face_mask", "grocery", "quickstart"]
     states = [{"mask": ("worn",)}, {"mask": ("incorrect",)}, {"mask": ("not_worn",)}]
     expected = (ExpertSpec(("mask",), {}), ExpertSpec(("gender",), {}), *(ExpertSpec(("age",), s) for s in states))
     assert load_recipe("face-mask").experts == expected

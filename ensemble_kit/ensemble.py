@@ -5,41 +5,153 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ensemble_kit.arrays import BoolArray, FloatArray, IntArray
-from ensemble_kit.errors import DataError, UsageError, nearest
+from ensemble_kit.arrays import FloatArray, IntArray
+from ensemble_kit.decisions import Decide, decide_labels
+from ensemble_kit.errors import UsageError, nearest
 from ensemble_kit.graph import Graph, Node, describe_condition
+from ensemble_kit.hooks import Adjust, Weights
 from ensemble_kit.ids import check_unique, match_ids
-from ensemble_kit.joint import Plan, Step, forward, make_plan
-from ensemble_kit.predictions import SUM_TOLERANCE, Predictions, save_predictions
-from ensemble_kit.routing import Route, find_route
+from ensemble_kit.joint import Plan, Step, make_plan
+from ensemble_kit.panel import Panel
+from ensemble_kit.predictions import Predictions, save_predictions
+from ensemble_kit.routing import Route, find_route, route_name
 from ensemble_kit.schema import Schema
-from ensemble_kit.voting import Vote, ask_vote, check_weights, find_vote
+from ensemble_kit.trace import Trace
+from ensemble_kit.voting import Vote
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Fallback = Literal["refuse", "pooled"]
 VoteAt = Literal["expert", "joint"]
+DType = Literal["float32", "float64"]
+
+VOTE_AT: tuple[VoteAt, ...] = ("expert", "joint")
+DTYPES: tuple[DType, ...] = ("float32", "float64")
 
 BLOCK_ROWS = 8192
 BLOCK_BYTES = 16 * 2**20
 """A block's joint probabilities stay below this, in float64."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Combined:
-    """What combining gives.
+    """What combining gives, and what every row of it carries.
 
     Attributes:
         joint: predictions of all attributes as one block, one voter, columns = the schema's joint classes.
-        gates: for each node with parents `(n_samples, n_states)`; with vote_at="joint" the voters' weighted mean.
+        gates: for each node with parents `(n_samples, n_states)`.
         counts: photos that each expert was asked for.
+        graph: along which it was combined.
+        trace: how the routes went, row by row.
+
+    With vote_at="joint" gates, confidence and kept are the voters' weighted means (weights as given, a voter that
+    abstains counting as 0), a state is kept where any voter keeps it, and an expert counts as run where any voter's
+    chain asked it.
     """
 
     joint: Predictions
     gates: dict[Node, FloatArray]
     counts: dict[str, int]
+    graph: Graph
+    trace: Trace
+
+    @property
+    def schema(self) -> Schema:
+        return self.trace.plan.schema
+
+    @property
+    def confidence(self) -> dict[Node, FloatArray]:
+        """For each node with parents `(n_samples,)`: the belief's highest value, so how sure the router is."""
+        return self.trace.confidence
+
+    @property
+    def kept(self) -> dict[Node, FloatArray]:
+        """For each node with parents `(n_samples,)`: the share of the belief on the states that the gate keeps."""
+        return self.trace.kept
+
+    @property
+    def distance(self) -> FloatArray:
+        """Total variation between each row's joint and the soft joint of the same votes, `(n_samples,)`, 0 to 1.
+
+        `1 - prod over nodes of kept`, an equality (see `joint.Passed`), for every gate that is the belief of some
+        states divided by their sum: all routes of the table, and any function that does so. NaN where it is not known:
+
+        - the row abstained, or a function's gate is of another form;
+        - vote_at="joint", unless every voter's own distance is 0 (the vote of the distances is no distance of votes);
+        - `adjust` has a function on the joint, unless the distance was 0 before it.
+        """
+        return self.trace.distance
+
+    @property
+    def mean_distance(self) -> float:
+        """Over the rows where it is known; NaN where none is."""
+        known = self.distance[np.isfinite(self.distance)]
+        return float(known.mean()) if len(known) else float("nan")
+
+    @property
+    def max_distance(self) -> float:
+        """Over the rows where it is known; NaN where none is."""
+        known = self.distance[np.isfinite(self.distance)]
+        return float(known.max()) if len(known) else float("nan")
+
+    def labels(self, decide: Decide = "joint") -> IntArray:
+        """One joint class a row `(n_samples,)`; -1 = abstained.
+
+        Args:
+            decide: "joint" = the most probable joint class; "attribute" = each attribute's own most probable class;
+                "top_down" = along the graph, each node's most probable class given those already picked.
+
+        Raises:
+            UsageError: an unknown decision.
+        """
+        return decide_labels(self.joint, self.schema, self.graph, decide)
+
+    def rows(self) -> dict[str, NDArray[Any]]:
+        """Every row in words, as columns `(n_samples,)`.
+
+        `id, label, joint_class, probability`; for each node with parents `<node>_route` ("one state", "2 of 3
+        states", "all states", "abstained"), `<node>_state` (the most probable of the kept ones), `<node>_confidence`,
+        `<node>_kept`; `distance`, `experts` (those run) and `reason`. Worked out when called.
+        """
+        labels = self.joint.labels()
+        names = np.array([*self.schema.joint_names(), ""], dtype=object)
+        probs = np.asarray(self.joint.layers[0])
+        highest = probs.max(axis=1, initial=0)
+        columns: dict[str, NDArray[Any]] = {
+            "id": self.joint.ids, "label": labels, "joint_class": names[labels], "probability": highest
+        }  # fmt: skip
+        columns["distance"] = self.distance
+        return columns | dict(self.trace.columns())
+
+    def to_frame(self) -> pd.DataFrame:
+        """`rows()` as a pandas table."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows())
+
+    def summary(self) -> str:
+        """A few lines for printing: who was asked, how the routes went, how far that is from the soft joint."""
+        n_samples, n_silent = self.joint.n_samples, int((self.joint.labels() < 0).sum())
+        lines = [f"photos: {n_samples}" + (f", {n_silent} abstained" if n_silent else "")]
+        lines += [f"asked {name}: {count}" for name, count in self.counts.items()]
+        for node, shares in self.trace.route_shares():
+            told = ", ".join(f"{text} {100 * share:.1f} %" for text, share in shares.items()) or "no photos"
+            lines.append(f"route of {node.name} ({self.trace.routes[node]}): {told}")
+        if self.trace.routes:
+            n_unknown = int(np.isnan(self.distance).sum())
+            unknown = f"; not known for {n_unknown} photos" if n_unknown else ""
+            known = f"mean {self.mean_distance:.4g}, highest {self.max_distance:.4g}" if n_unknown < n_samples else "-"
+            lines.append(f"distance to the soft joint: {known}{unknown}")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"Combined({self.joint.n_samples} samples, mean distance to soft {self.mean_distance:.4g})"
 
 
 class ConditionalEnsemble:
@@ -90,7 +202,7 @@ class ConditionalEnsemble:
     def __init__(self, schema: Schema, graph: Graph, experts: Sequence[Predictions], *, fallback: Fallback = "refuse"):
         self.schema = schema
         self.graph = graph
-        self.experts = tuple(experts)
+        self.experts = tuple(expert.in_classes_of(schema) for expert in experts)
         self.fallback = fallback
         self.plan: Plan = make_plan(schema, graph, self.experts, fallback)
         if not self.plan.used:
@@ -130,47 +242,58 @@ class ConditionalEnsemble:
         self,
         *,
         route: str | Route | Mapping[str, str | Route] = "soft",
-        vote: str | Vote = "soft",
+        vote: str | Vote | Mapping[str, str | Vote] = "soft",
         vote_at: VoteAt = "expert",
         voters: Sequence[str] | None = None,
-        weights: Mapping[str, float] | None = None,
+        weights: Weights | None = None,
+        adjust: Mapping[str, Adjust] | None = None,
+        dtype: DType = "float32",
         out: Path | None = None,
     ) -> Combined:
         """Joint probabilities of every photo.
 
+        Votes, weights and adjustments may be given by place: an expert as `describe()` says it ("age given
+        mask=worn"), a node's name ("age": all its experts; an expert's own entry goes before its node's), or "joint".
+
         Args:
-            route: a name in ROUTERS or a function belief -> gate; or one for each node with parents, by the node's
-                name (soft where none is given).
-            vote: a name in VOTES or a function (probs, weights) -> distribution.
+            route: a name in ROUTERS, with a number where it takes one ("threshold=0.9"), or a function belief -> gate;
+                or one for each node with parents, by the node's name (soft where none is given).
+            vote: a name in VOTES or a function (probs, weights) -> distribution; or one for each place (soft where
+                none is given).
             vote_at: "expert" = the voters of each expert vote, then the route follows; "joint" = each voter's chain is
                 routed by itself, then the joint probabilities vote (all experts need the same voters' names).
             voters: names of the voters that take part; all when left out.
-            weights: by voter's name; 1 where none is given.
-            out: a folder for the joint probabilities, as a prediction set.
+            weights: by voter's name; or for each place a mapping by voter's name. 1 where none is given.
+            adjust: for each place a function on probabilities `(n_samples, n_classes)`, the expert's own columns in
+                the expert's order, applied row by row after the expert's vote (with vote_at="joint" to each voter's
+                answer), and "joint" to the finished joint probabilities. A temperature or a shifted prior goes here.
+            dtype: of the joint probabilities that are kept. Sums run in float64 either way.
+            out: a folder for the joint probabilities, as a prediction set (float32).
 
         Raises:
-            UsageError: unknown names; a route or vote that breaks its contract.
+            UsageError: unknown names; a route, vote or adjustment that breaks its contract.
             DataError: a photo without a prediction that is needed; numbers that are no probabilities.
         """
-        routes, rule = self._routes(route), find_vote(vote)
-        panel = _Panel(self, voters, weights, rule)
-        if vote_at not in ("expert", "joint"):
-            raise UsageError(f'unknown vote_at "{vote_at}"{nearest(vote_at, ("expert", "joint"))}')
-        if vote_at == "joint":
-            panel.check_same_voters()
+        routes = self._routes(route)
+        for name, given, known in (("vote_at", vote_at, VOTE_AT), ("dtype", dtype, DTYPES)):
+            if given not in known:
+                raise UsageError(f'unknown {name} "{given}"{nearest(str(given), known)}')
+        if out is not None and dtype != "float32":
+            raise UsageError("a prediction set holds float32: leave dtype out, or combine without out")
+        panel = Panel(
+            self.plan, self.experts, self.ids, self._rows,
+            voters=voters, vote=vote, vote_at=vote_at, weights=weights, adjust=adjust,
+        )  # fmt: skip
         n_samples = len(self.ids)
-        joint = np.zeros((n_samples, self.schema.n_joint), dtype=np.float32)
-        steps = [step for step in self.plan.steps if step.node.parents]
-        gates = {step.node: np.zeros((n_samples, len(step.states)), dtype=np.float32) for step in steps}
+        joint = np.zeros((n_samples, self.schema.n_joint), dtype=np.dtype(dtype))
+        described = {number: self.experts[number].describe() for number in self.plan.used}
+        trace = Trace.empty(self.plan, described, {n: route_name(r) for n, r in routes.items()}, n_samples)
         n_rows = min(BLOCK_ROWS, max(1, BLOCK_BYTES // (8 * self.schema.n_joint)))
         for start in range(0, n_samples, n_rows):
             stop = min(start + n_rows, n_samples)
-            panel.move_to(start, stop)
-            block, block_gates = panel.by_expert(routes) if vote_at == "expert" else panel.by_joint(routes)
-            joint[start:stop] = block
-            for node, gate in block_gates.items():
-                gates[node][start:stop] = gate
-        panel.move_to(n_samples, n_samples)
+            passed = panel.answer(start, stop, routes)
+            joint[start:stop] = passed.joint
+            trace.fill(start, stop, passed)
         panel.refuse_missing()
         classes = [
             [a.classes[i] for a, i in zip(self.schema.attributes, row, strict=True)] for row in self.schema.paths
@@ -178,7 +301,8 @@ class ConditionalEnsemble:
         result = Predictions(self.schema.attributes, joint, self.ids, classes=classes, voters=["combined"])
         if out is not None:
             save_predictions(out, [result], self.schema)
-        return Combined(result, gates, {self.experts[n].describe(): count for n, count in panel.counts.items()})
+        counts = {described[number]: count for number, count in panel.counts.items()}
+        return Combined(result, trace.gates, counts, self.graph, trace)
 
     def _routes(self, route: str | Route | Mapping[str, str | Route]) -> dict[Node, Route]:
         nodes = {step.node.name: step.node for step in self.plan.steps if step.node.parents}
@@ -188,111 +312,4 @@ class ConditionalEnsemble:
         for name in route:
             if name not in nodes:
                 raise UsageError(f'route: "{name}" is no node with parents{nearest(name, nodes)}')
-        return {nodes[name]: find_route(value) for name, value in route.items()}
-
-
-class _Panel:
-    """The voters of all experts on one block of photos at a time: what a forward pass reads from."""
-
-    def __init__(
-        self,
-        ensemble: ConditionalEnsemble,
-        voters: Sequence[str] | None,
-        weights: Mapping[str, float] | None,
-        vote: Vote,
-    ):
-        self.plan, self.ids, self.vote = ensemble.plan, ensemble.ids, vote
-        self.rows = ensemble._rows
-        self.experts: dict[int, Predictions] = {}
-        for number in self.plan.used:
-            expert = ensemble.experts[number]
-            self.experts[number] = expert.select_voters(sorted(expert.voters if voters is None else voters))
-        known = {name for expert in self.experts.values() for name in expert.voters}
-        for name in weights or {}:
-            if name not in known:
-                raise UsageError(f'weights: no voter "{name}"{nearest(name, sorted(known))}')
-        self.weights = {
-            number: np.array([float((weights or {}).get(name, 1.0)) for name in expert.voters])
-            for number, expert in self.experts.items()
-        }
-        for own in self.weights.values():
-            check_weights(own)
-        self.counts = dict.fromkeys(self.plan.used, 0)
-        self.missing: dict[int, list[int]] = {number: [] for number in self.plan.used}
-        self.start = self.stop = 0
-        self.asked: dict[int, BoolArray] = {}
-
-    def check_same_voters(self) -> None:
-        first = self.experts[self.plan.used[0]]
-        for expert in self.experts.values():
-            if expert.voters != first.voters:
-                raise UsageError(
-                    f"vote_at=joint needs the same voters in all experts: {first.describe()} has "
-                    f"{', '.join(first.voters)}, {expert.describe()} has {', '.join(expert.voters)}; "
-                    f"name those that all have, or vote at the experts"
-                )
-
-    def move_to(self, start: int, stop: int) -> None:
-        for number, rows in self.asked.items():
-            self.counts[number] += int(rows.sum())
-        self.start, self.stop = start, stop
-        self.asked = {number: np.zeros(stop - start, dtype=np.bool_) for number in self.plan.used}
-
-    def by_expert(self, routes: Mapping[Node, Route]) -> tuple[FloatArray, dict[Node, FloatArray]]:
-        def read(number: int, rows: IntArray) -> FloatArray:
-            probs = np.stack([self._layer(number, voter, rows) for voter in range(len(self.weights[number]))])
-            tolerance = SUM_TOLERANCE * len(self.experts[number].attributes)
-            return self._present(number, rows, ask_vote(self.vote, probs, self.weights[number], tolerance))
-
-        return forward(self.plan, self.stop - self.start, read, routes)
-
-    def by_joint(self, routes: Mapping[Node, Route]) -> tuple[FloatArray, dict[Node, FloatArray]]:
-        weights = self.weights[self.plan.used[0]]
-        chains: list[FloatArray] = []
-        gates: dict[Node, FloatArray] = {}
-        for voter in range(len(weights)):
-            if weights[voter] == 0:
-                chains.append(np.zeros((self.stop - self.start, self.plan.schema.n_joint)))
-                continue
-
-            def read(number: int, rows: IntArray, voter: int = voter) -> FloatArray:
-                return self._present(number, rows, self._layer(number, voter, rows).astype(np.float64))
-
-            chain, own = forward(self.plan, self.stop - self.start, read, routes)
-            chains.append(chain)
-            for node, gate in own.items():
-                gates[node] = gates.get(node, np.zeros_like(gate)) + gate * (weights[voter] / weights.sum())
-        return ask_vote(self.vote, np.stack(chains), weights, SUM_TOLERANCE * len(self.plan.schema.names)), gates
-
-    def _layer(self, number: int, voter: int, rows: IntArray) -> FloatArray:
-        """`(len(rows), n_classes)` of one voter; rows count within the block."""
-        layer, join = self.experts[number].layers[voter], self.rows[number]
-        if len(rows) == self.stop - self.start and join is None:
-            values = np.asarray(layer[self.start : self.stop])
-        else:
-            values = np.asarray(layer[rows + self.start if join is None else join[rows + self.start]])
-        if isinstance(layer, np.memmap):
-            self.experts[number].check(values, voter)
-        return values
-
-    def _present(self, number: int, rows: IntArray, values: FloatArray) -> FloatArray:
-        """Counts what was asked; a row not computed is noted and read as abstained, to be refused at the end."""
-        self.asked[number][rows] = True
-        absent = np.isnan(values[:, 0])  # a row is NaN as a whole or not at all
-        if absent.any():
-            self.missing[number] += (rows[absent] + self.start).tolist()
-            values = np.where(absent[:, None], 0, values)
-        return values
-
-    def refuse_missing(self) -> None:
-        gaps = []
-        for number, found in self.missing.items():
-            rows = sorted(set(found))
-            if rows:
-                gaps.append(f'{len(rows)} by "{self.experts[number].describe()}" (the first is "{self.ids[rows[0]]}")')
-        if gaps:
-            raise DataError(
-                f"of {len(self.ids)} photos these have no prediction that the route needs: {'; '.join(gaps)}; see "
-                f'errors.csv of the predictions, mend the photos and run "ens predict" again, or answer them with '
-                "--missing JOINT_CLASS"
-            )
+        return {node: find_route(route.get(name, "soft")) for name, node in nodes.items()}

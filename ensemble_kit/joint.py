@@ -20,7 +20,7 @@ from ensemble_kit.arrays import BoolArray, FloatArray, IntArray
 from ensemble_kit.coverage import Expert, choose_experts, rows_of
 from ensemble_kit.errors import DataError
 from ensemble_kit.graph import Graph, Node, describe_expert
-from ensemble_kit.routing import Route, ask_route, route_soft
+from ensemble_kit.routing import Route, ask_route, route_soft, watch_gate
 from ensemble_kit.schema import Schema
 
 Read = Callable[[int, IntArray], FloatArray]
@@ -155,10 +155,40 @@ def _rounds(state_of: IntArray) -> tuple[tuple[IntArray, IntArray], ...]:
     return tuple((np.array(turn, dtype=np.int64), state_of[turn]) for turn in rounds)
 
 
-def forward(
-    plan: Plan, n_rows: int, read: Read, routes: Mapping[Node, Route]
-) -> tuple[FloatArray, dict[Node, FloatArray]]:
-    """Joint probabilities of `n_rows` photos.
+@dataclass(frozen=True)
+class Routed:
+    """What the route did at one node with parents."""
+
+    gate: FloatArray
+    """`(n_rows, n_states)`"""
+    confidence: FloatArray
+    """`(n_rows,)` the belief's highest value; 0 where the row abstained before."""
+    kept: FloatArray
+    """`(n_rows,)` the share of the belief on states of gate > 0; 0 where the row abstains."""
+
+
+@dataclass(frozen=True)
+class Passed:
+    """What a forward pass gives.
+
+    `distance` is the total variation between a row's joint and the soft one, half the sum of the absolute differences.
+    A gate that is the belief of some states divided by their sum makes the joint *the soft joint, given that the true
+    states are among those kept*. So the distance is what that event lacks of probability 1, and exactly
+    `1 - prod over nodes of kept` (the kept shares are conditional on the nodes before, hence the product).
+    """
+
+    joint: FloatArray
+    """`(n_rows, n_joint)` in float64; rows sum to 1 or, abstained, to 0."""
+    routed: dict[Node, Routed]
+    """For every node with parents."""
+    distance: FloatArray
+    """`(n_rows,)`; NaN where a gate is of another form, and where the row abstained."""
+    n_answered: IntArray
+    """`(n_rows,)` nodes, from the first on, that answered; fewer than all = the row abstained at the next one."""
+
+
+def forward(plan: Plan, n_rows: int, read: Read, routes: Mapping[Node, Route]) -> Passed:
+    """Joint probabilities of `n_rows` photos, and what the routes did.
 
     An expert is asked once, for exactly the rows where the gate of one of its states is above 0. A row for which an
     expert that is needed abstains (all zero) abstains as a whole.
@@ -166,25 +196,29 @@ def forward(
     Args:
         read: gives an expert's probabilities on some rows, each row a distribution or all zero.
         routes: for nodes with parents; soft where none is given.
-
-    Returns:
-        joint `(n_rows, n_joint)` in float64, rows sum to 1 or, abstained, to 0; the gate of every node with parents,
-        `(n_rows, n_states)`.
     """
     prefixes: FloatArray = np.ones((1, n_rows), dtype=np.float64)
-    gates: dict[Node, FloatArray] = {}
+    routed: dict[Node, Routed] = {}
+    near = np.ones(n_rows, dtype=np.float64)
+    is_live = np.ones(n_rows, dtype=np.bool_)
+    n_answered = np.zeros(n_rows, dtype=np.int64)
     for step in plan.steps:
         if step.node.parents:
             belief = _belief(step, prefixes)
             gate = ask_route(routes.get(step.node, route_soft), np.array(belief.T, order="C"))
-            gates[step.node] = gate
             opened = np.ascontiguousarray(gate.T)
+            confidence, kept, is_share = watch_gate(belief, opened)
+            routed[step.node] = Routed(gate, confidence, kept)
+            near *= np.where(is_share, kept, np.nan)
+            is_live &= kept > 0
             prefixes = _reweigh(prefixes, step.state_of, opened, belief)
             is_open = np.asarray(opened > 0)
         else:
-            is_open = np.asarray((prefixes > 0).any(axis=0, keepdims=True))
-        prefixes = _extend(step, prefixes, is_open, read)
-    return prefixes.T, gates
+            is_open = is_live[None, :]
+        prefixes, is_silent = _extend(step, prefixes, is_open, read)
+        is_live &= ~is_silent
+        n_answered += is_live
+    return Passed(prefixes.T, routed, np.where(is_live, 1 - near, np.nan), n_answered)
 
 
 def _belief(step: Step, prefixes: FloatArray) -> FloatArray:
@@ -204,8 +238,8 @@ def _reweigh(prefixes: FloatArray, state_of: IntArray, gate: FloatArray, belief:
     return np.where(same[state_of], prefixes, share * gate[state_of])
 
 
-def _extend(step: Step, prefixes: FloatArray, is_open: BoolArray, read: Read) -> FloatArray:
-    """Prefixes times the answers of the node's experts, `(n_after, n_rows)`."""
+def _extend(step: Step, prefixes: FloatArray, is_open: BoolArray, read: Read) -> tuple[FloatArray, BoolArray]:
+    """Prefixes times the answers of the node's experts `(n_after, n_rows)`, and the rows where one abstains."""
     n_rows = prefixes.shape[1]
     longer = np.zeros((step.n_after, n_rows), dtype=np.float64)
     abstains = np.zeros(n_rows, dtype=np.bool_)
@@ -223,8 +257,9 @@ def _extend(step: Step, prefixes: FloatArray, is_open: BoolArray, read: Read) ->
         abstains[rows] |= silent[rows]
         for part in parts:
             longer[part.after] = prefixes[part.before] * _possible(answers, part)[part.place]
-    longer[:, abstains] = 0
-    return longer
+    if abstains.any():
+        longer[:, abstains] = 0
+    return longer, abstains
 
 
 def _pull(read: Read, number: int, rows: IntArray, n_rows: int) -> FloatArray:

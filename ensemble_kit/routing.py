@@ -220,6 +220,9 @@ def watch_gate(belief: FloatArray, gate: FloatArray) -> tuple[FloatArray, FloatA
         >>> confidence.tolist(), kept.tolist(), is_share.tolist()
         ([0.5, 0.5], [0.5, 0.75], [True, False])
     """
+    highest: FloatArray = belief.max(axis=0, initial=0)
+    if np.array_equal(belief, gate):  # the soft route, and nearly free
+        return highest, (highest > 0).astype(np.float64), np.ones(len(highest), dtype=np.bool_)
     total, inside, spoken, apart = (np.zeros(belief.shape[1], dtype=np.float64) for _ in range(4))
     for weight, opened in zip(belief, gate, strict=True):
         total += weight
@@ -229,7 +232,7 @@ def watch_gate(belief: FloatArray, gate: FloatArray) -> tuple[FloatArray, FloatA
         difference = opened * inside - np.where(opened > 0, weight, 0) * spoken
         np.maximum(apart, np.abs(difference), out=apart)
     kept = np.divide(inside, total, out=np.zeros_like(total), where=total > 0)
-    return belief.max(axis=0, initial=0), kept, np.asarray(apart <= SHARE_TOLERANCE * inside * spoken)
+    return highest, kept, np.asarray(apart <= SHARE_TOLERANCE * inside * spoken)
 
 
 def ask_route(route: Route, belief: FloatArray) -> FloatArray:

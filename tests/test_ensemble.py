@@ -38,6 +38,7 @@ from ensemble_kit.voting import FIXED_VOTES, VOTES
 
 SCHEMA = face_schema()
 FOLDS = ("fold0", "fold1", "fold2")
+EQUAL = dict.fromkeys(FOLDS, 1.0)
 VOTE_AT: list[Literal["expert", "joint"]] = ["expert", "joint"]
 
 
@@ -101,7 +102,7 @@ def test_the_vote_comes_first_and_then_the_route(route: str, vote: str) -> None:
     case = Case(SCHEMA, FACE_GRAPH, voted(experts, vote, [1, 1, 1]), "refuse", 40)
     gate = ROUTE_GATES[route]
     expected = [oracle_joint(case, row, gate) for row in range(40)]
-    np.testing.assert_allclose(probs(combine(experts, route=route, vote=vote)), expected, atol=1e-7)
+    np.testing.assert_allclose(probs(combine(experts, route=route, vote=vote, weights=EQUAL)), expected, atol=1e-7)
 
 
 @pytest.mark.parametrize("vote", FIXED_VOTES)
@@ -114,9 +115,9 @@ def test_or_each_voters_chain_is_routed_and_then_they_vote(route: str, vote: str
         case = Case(SCHEMA, FACE_GRAPH, [e.select_voters([fold]) for e in experts], "refuse", 40)
         chains.append([oracle_joint(case, row, gate) for row in range(40)])
     expected = VOTES[vote](np.array(chains), np.ones(3))
-    result = combine(experts, route=route, vote=vote, vote_at="joint")
+    result = combine(experts, route=route, vote=vote, vote_at="joint", weights=EQUAL)
     np.testing.assert_allclose(probs(result), expected, atol=1e-7)
-    assert not np.array_equal(probs(result), probs(combine(experts, route=route, vote=vote)))
+    assert not np.array_equal(probs(result), probs(combine(experts, route=route, vote=vote, weights=EQUAL)))
 
 
 @pytest.mark.parametrize("vote_at", VOTE_AT)
@@ -327,7 +328,7 @@ def test_a_photo_that_one_voter_did_not_compute_is_not_voted_on_by_the_rest() ->
     for vote_at in VOTE_AT:
         for vote in FIXED_VOTES:
             with pytest.raises(DataError, match=r'of 40 photos .*: 2 by "gender" \(the first is "photo-4.jpg"\);'):
-                combine(experts, vote_at=vote_at, vote=vote)
+                combine(experts, vote_at=vote_at, vote=vote, weights=EQUAL)
         assert probs(combine(experts, vote_at=vote_at, weights={"fold2": 0})).shape == (40, 18)
 
 

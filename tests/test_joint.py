@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from ensemble_kit.arrays import FloatArray, IntArray
 from ensemble_kit.errors import DataError, EnsembleKitError, UsageError
 from ensemble_kit.graph import Graph, Node
-from ensemble_kit.joint import Plan, forward, make_plan, with_known
+from ensemble_kit.joint import Passed, Plan, forward, make_plan, with_known
 from ensemble_kit.predictions import Predictions
 from ensemble_kit.routing import Route, route_hard, route_soft
 from ensemble_kit.schema import Attribute, Schema
@@ -36,7 +36,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 GATES: list[tuple[Route, Gate]] = [(route_soft, soft_gate), (route_hard, hard_gate), (route_two, two_gate)]
 
 
-def run(case: Case, route: Route, rows: IntArray | None = None) -> tuple[FloatArray, dict[Node, FloatArray]]:
+def run_pass(case: Case, route: Route, rows: IntArray | None = None) -> Passed:
     """The forward pass over saved predictions, on some rows only."""
     plan = make_plan(case.schema, case.graph, case.experts, case.fallback)
     chosen = np.arange(case.n_samples) if rows is None else rows
@@ -45,6 +45,11 @@ def run(case: Case, route: Route, rows: IntArray | None = None) -> tuple[FloatAr
         return case.experts[number].layers[0][chosen[wanted]]
 
     return forward(plan, len(chosen), read, {node: route for node in case.graph.nodes if node.parents})
+
+
+def run(case: Case, route: Route, rows: IntArray | None = None) -> tuple[FloatArray, dict[Node, FloatArray]]:
+    passed = run_pass(case, route, rows)
+    return passed.joint, {node: routed.gate for node, routed in passed.routed.items()}
 
 
 @settings(max_examples=60, deadline=None)

@@ -24,7 +24,7 @@ FLOORS = [
     {"data", "submission"},
     {"current"},
     {"runs", "ensemble"},
-    {"selection"},
+    {"selection", "shift"},
     {"stacking"},
     {"fitted"},
     {"classifier"},

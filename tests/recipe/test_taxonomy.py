@@ -48,8 +48,6 @@ def test_paths_in_the_recipe_and_beside_it_are_one_schema(tmp_path: Path) -> Non
 
 @given(st.permutations(PATHS), st.permutations(range(4)))
 def test_the_order_of_lines_and_columns_means_nothing(lines: list[tuple[str, ...]], order: list[int]) -> None:
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "paths.csv"
         table = [[*NAMES, "note"], *([*path, str(number)] for number, path in enumerate(lines))]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ensemble_kit.stacking import fit_stacking
     from ensemble_kit.structures import score_structures
     from ensemble_kit.submission import read_submission, write_submission
+    from ensemble_kit.voters import vote_together
 
 _HOME = {
     "Attribute": "schema",
@@ -55,6 +56,7 @@ _HOME = {
     "run_recipe": "recipe.whole",
     "save_predictions": "predictions",
     "score_structures": "structures",
+    "vote_together": "voters",
     "with_known": "joint",
     "write_submission": "submission",
 }
@@ -86,6 +88,7 @@ __all__ = [
     "run_recipe",
     "save_predictions",
     "score_structures",
+    "vote_together",
     "with_known",
     "write_submission",
 ]

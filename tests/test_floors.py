@@ -26,6 +26,7 @@ FLOORS = [
     {"runs", "ensemble"},
     {"selection", "shift"},
     {"stacking"},
+    {"voters"},
     {"fitted"},
     {"classifier"},
     {"structure_report"},

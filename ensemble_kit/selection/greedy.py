@@ -52,15 +52,15 @@ def rank(panel: Panel, fold: int, block: int, allowed: Sequence[int]) -> list[in
     return ranked
 
 
-def singles(panel: Panel) -> dict[str, State]:
+def singles(voters: Sequence[Sequence[str]]) -> dict[str, State]:
     """The voters that every block has, each alone, by name."""
-    common = [name for name in panel.voters[0] if all(name in names for names in panel.voters)]
-    return {name: tuple(tuple(int(n == name) for n in names) for names in panel.voters) for name in common}
+    common = [name for name in voters[0] if all(name in names for names in voters)]
+    return {name: tuple(tuple(int(n == name) for n in names) for names in voters) for name in common}
 
 
 def best_single(panel: Panel, fold: int) -> tuple[str, State]:
     """The best voter alone by the photos outside `fold`; where blocks share none, the best of each."""
-    alone = singles(panel)
+    alone = singles(panel.voters)
     if alone:
         name = _first_best({name: panel.score(state, fold) for name, state in alone.items()})
         return name, alone[name]

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ensemble_kit.arrays import FloatArray, IdArray, IntArray
+from ensemble_kit.calibration.rows import TOLERANCE
 from ensemble_kit.conditions import under_condition
 from ensemble_kit.ensemble import ConditionalEnsemble
 from ensemble_kit.errors import DataError, UsageError, nearest
 from ensemble_kit.graph import Node
 from ensemble_kit.ids import match_ids
-from ensemble_kit.predictions import Predictions
+from ensemble_kit.predictions import Predictions, check_probs
 from ensemble_kit.routing import Route, find_route
 from ensemble_kit.schema import Schema
 
@@ -86,10 +87,12 @@ def computed(layers: Sequence[FloatArray], names: Sequence[str], keep: IntArray,
     """The rows to keep of every voter.
 
     Raises:
-        DataError: a voter that has not computed one; a selection would compare voters on different photos.
+        DataError: no probabilities, or a row that a voter has not computed: voters would be compared on different
+            photos.
     """
     kept = [np.asarray(layer)[keep] for layer in layers]
     for layer, name in zip(kept, names, strict=True):
+        check_probs(layer, f"{who}, {name}", TOLERANCE)
         absent = int((~np.isfinite(layer)).any(axis=1).sum())
         if absent:
             raise DataError(

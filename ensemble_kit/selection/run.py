@@ -16,7 +16,7 @@ from ensemble_kit.ids import match_ids
 from ensemble_kit.metrics import interval
 from ensemble_kit.predictions import Predictions
 from ensemble_kit.schema import Schema
-from ensemble_kit.selection.greedy import best_single, select
+from ensemble_kit.selection.greedy import best_single, select, singles
 from ensemble_kit.selection.inputs import Routes, computed, in_order, labelled, routes_of, true_columns, voters_of
 from ensemble_kit.selection.measure import LabelMetric, find_measure
 from ensemble_kit.selection.panel import Answers, ExpertAnswers, JointAnswers, Panel, State
@@ -178,9 +178,11 @@ def select_for_joint(
     true, people, keep = labelled(true, people, len(ensemble.ids), "joint")
     if true.max() >= ensemble.schema.n_joint:
         raise DataError(f"joint: true classes must be 0 to {ensemble.schema.n_joint - 1}, found {true.max()}")
-    make = _by_expert if vote_at == "expert" else _by_chain
-    answers, experts = make(ensemble, keep, route)
+    answers, experts = _by_expert(ensemble, keep, route)
     n_joint = ensemble.schema.n_joint
+    if vote_at == "joint":
+        chains = _by_chain(answers, experts)
+        return _search(chains, true, people, n_joint, search, where="joint", vote_at=vote_at)
     return _search(answers, true, people, n_joint, search, where="joint", vote_at=vote_at, experts=experts)
 
 
@@ -225,7 +227,7 @@ def _search(
         where=where,
         vote_at=vote_at,
         metric=panel.measure.name,
-        score=panel.measure.sign * panel.score(chosen, search.n_folds),
+        score=panel.measure.value(panel.measure.read(panel.held_out([chosen] * search.n_folds))),
         nested_score=nested[0],
         nested_best_single=nested[1],
         nested_all=nested[2],
@@ -258,15 +260,15 @@ def _by_expert(ensemble: ConditionalEnsemble, keep: IntArray, route: Routes) -> 
     return answers, [expert.describe() for expert in experts]
 
 
-def _by_chain(ensemble: ConditionalEnsemble, keep: IntArray, route: Routes) -> tuple[Answers, None]:
-    names = sorted({name for number in ensemble.plan.used for name in ensemble.experts[number].voters})
-    for number in ensemble.plan.used:
-        expert = ensemble.experts[number]
-        if sorted(expert.voters) != names:
-            missing = next(name for name in names if name not in expert.voters)
+def _by_chain(answers: Answers, experts: Sequence[str]) -> Answers:
+    """Every voter's own joint, as one expert's voters."""
+    names = answers.voters[0]
+    for own, expert in zip(answers.voters, experts, strict=True):
+        if own != names:
+            odd = sorted(set(names) ^ set(own))[0]
+            without = experts[0] if odd in own else expert
             raise UsageError(
-                f'vote_at=joint needs the same voters in all experts: {expert.describe()} has no "{missing}"; '
-                f"select at the experts"
+                f'vote_at=joint needs the same voters in all experts: {without} has no "{odd}"; select at the experts'
             )
-    chains = [np.asarray(ensemble.combine(route=route, voters=[name]).joint.layers[0][keep]) for name in names]
-    return ExpertAnswers(chains, names), None
+    alone = singles(answers.voters)
+    return ExpertAnswers([np.array(answers.answer(alone[name]).T) for name in names], names)

@@ -192,7 +192,10 @@ def find_route(route: str | Route) -> Route:
 
 
 def route_name(route: Route) -> str:
-    """What a route is called in messages: its own name, or its class's."""
+    """What a route is called in messages and traces: its name in ROUTERS, its own name, or its class's."""
+    for name, known in ROUTERS.items():
+        if known is route:
+            return name
     return str(getattr(route, "__name__", type(route).__name__))
 
 

@@ -88,7 +88,7 @@ def test_the_table_holds_the_named_functions() -> None:
         ("top-k=3", "top_k=3"),
         ("sparse", "sparse=0.01"),
         ("sparse=1e-3", "sparse=0.001"),
-        ("hard", "route_hard"),
+        ("hard", "hard"),
     ],
 )
 def test_a_route_with_a_number_says_it(text: str, name: str) -> None:

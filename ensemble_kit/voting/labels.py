@@ -23,7 +23,10 @@ Ints = NDArray[np.signedinteger]
 
 BLOCK_ROWS = 2**14
 
-UNITS = 2.0**40
+MAX_CLASSES = 2**20
+"""A weighted vote and a class share one 64-bit number."""
+
+UNITS = 2.0**42
 """The weights' sum, in the whole numbers that weighted votes are compared as: 0.1 + 0.2 equals 0.3 then."""
 
 
@@ -67,6 +70,8 @@ def vote_labels(
         [1]
     """
     given = _check_labels(labels)
+    if not 1 <= n_classes <= MAX_CLASSES:
+        raise UsageError(f"vote: expected 1 to {MAX_CLASSES} classes, found {n_classes}")
     own = np.ones(len(given)) if weights is None else np.asarray(weights, dtype=np.float64)
     if own.shape != (len(given),):
         raise UsageError(f"vote: expected a weight for each of {len(given)} voters, found shape {own.shape}")
@@ -214,7 +219,7 @@ def _spoken(silent: NDArray[np.bool_], weights: FloatArray, most: int) -> FloatA
     total = np.zeros(silent.shape[1], dtype=np.float64)
     for own, weight in zip(silent, weights, strict=True):
         total += weight * ~own
-    return np.asarray(total * (most / weights.sum()))
+    return np.asarray(np.rint(total * (most / weights.sum())))
 
 
 def _break_ties(

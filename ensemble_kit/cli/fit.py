@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ensemble_kit.cli.options import DEFAULT_RECIPE, Json, OtherData, RecipeName, default_run
+from ensemble_kit.cli.options import DEFAULT_RECIPE, Json, OtherData, RecipeName, default_run, given
 
 Kind = Annotated[str, typer.Argument(help="weights (which voters to trust) or temperature (how sure to be).")]
 Sources = Annotated[list[Path] | None, typer.Argument(help="Runs or saved predictions; default the last run.")]
@@ -23,6 +23,11 @@ def fit(
     rounds: Annotated[int | None, typer.Option(min=0, help="Of weights: votes added to each expert.")] = None,
     bags: Annotated[int | None, typer.Option(min=0, help="Of weights: climbs with half of the voters each.")] = None,
     folds: Annotated[int | None, typer.Option(min=2, help="Of weights: parts of the people, each scored once.")] = None,
+    route: Annotated[str | None, typer.Option(envvar="ENS_ROUTE", help="As ens combine will be told.")] = None,
+    vote: Annotated[str | None, typer.Option(envvar="ENS_VOTE", help="Of temperatures: as ens combine.")] = None,
+    vote_at: Annotated[
+        str | None, typer.Option(envvar="ENS_VOTE_AT", help="expert, or joint: whole chains are weighed.")
+    ] = None,
     answers: Annotated[Path | None, typer.Option(help="ImageID,ans of the predicted photos.")] = None,
     people: Annotated[Path | None, typer.Option(help="ImageID,person; default people.csv beside the answers.")] = None,
     name: Annotated[str, typer.Option(help="Which prediction set of a run, with --answers or --data.")] = "eval",
@@ -45,7 +50,15 @@ def fit(
 
     find_fitter(kind)
     named = sources or [default_run()]
-    labelled = read_labelled(named, recipe=load_recipe(recipe), answers=answers, people=people, data=data, name=name)
+    labelled = read_labelled(
+        named,
+        recipe=load_recipe(recipe),
+        answers=answers,
+        people=people,
+        data=data,
+        name=name,
+        settings=given({"route": route, "vote": vote, "vote_at": vote_at}),
+    )
     options = FitOptions(on, metric, rounds=rounds, bags=bags, n_folds=folds, seed=seed)  # type: ignore[arg-type]
     report = fit_kind(kind, labelled, options, out or named[0] / "results" / f"{kind}.json", named)
     print(dumps(report.to_json(), indent=2) if json else report.text())

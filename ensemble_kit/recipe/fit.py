@@ -9,11 +9,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ensemble_kit.arrays import FloatArray, IntArray
 from ensemble_kit.calibration import fit_temperature
 from ensemble_kit.ensemble import ConditionalEnsemble
 from ensemble_kit.errors import DataError, UsageError, nearest
 from ensemble_kit.fitted import Fitted, save_fitted
 from ensemble_kit.ids import match_ids
+from ensemble_kit.predictions import Predictions
 from ensemble_kit.recipe.labelled import Labelled
 from ensemble_kit.selection import Search, Selection, select_for_experts, select_for_joint, true_columns
 from ensemble_kit.voting import find_vote
@@ -119,7 +121,7 @@ def fit_temperatures(labelled: Labelled, options: FitOptions) -> tuple[list[Fitt
     """A temperature for the joint probabilities, or for the vote of each expert on the photos of its condition."""
     for name in ("metric", "rounds", "start", "bags", "n_folds"):
         if getattr(options, name) is not None:
-            raise UsageError(f"--{name.replace('_', '-')} is of weights; a temperature maximises the likelihood")
+            raise UsageError(f"--{name.removeprefix('n_')} is of weights; a temperature maximises the likelihood")
     notes = []
     if labelled.n_out_of_fold:
         notes.append(
@@ -141,11 +143,22 @@ def fit_temperatures(labelled: Labelled, options: FitOptions) -> tuple[list[Fitt
             notes.append(f"{own.describe()}: {len(inside)} labelled photos, no temperature")
             continue
         some = own.select(inside).select_voters(sorted(own.voters))
-        voted = find_vote("soft")(some.probs, np.ones(len(some.voters)))
-        items.append(Fitted("temperature", own.describe(), fit_temperature(voted, columns[inside], who=own.describe())))
+        probs, true = _to_adjust(some, columns[inside], labelled)
+        items.append(Fitted("temperature", own.describe(), fit_temperature(probs, true, who=own.describe())))
     if not items:
         raise DataError("temperature: no expert has 2 labelled photos of its condition; label more")
     return items, notes
+
+
+def _to_adjust(expert: Predictions, true: IntArray, labelled: Labelled) -> tuple[FloatArray, IntArray]:
+    """What an adjustment of the expert will be asked about: its vote, or, where chains vote, each voter's answer."""
+    if labelled.combine["vote_at"] == "joint":
+        return np.concatenate(list(expert.probs)), np.tile(true, len(expert.voters))
+    rule = labelled.combine["vote"]
+    if isinstance(rule, Mapping):
+        node = labelled.graph.node_of(expert.names)
+        rule = rule.get(expert.describe(), rule.get(node.name if node else "", "soft"))
+    return find_vote(rule)(expert.probs, np.ones(len(expert.voters))), true
 
 
 Fitter = Callable[[Labelled, FitOptions], tuple[list[Fitted], list[str]]]

@@ -15,9 +15,10 @@ from ensemble_kit.graph import Graph
 from ensemble_kit.ids import match_ids
 from ensemble_kit.predictions import Predictions
 from ensemble_kit.recipe.combine import load_experts, predicted_only, with_voters_of
-from ensemble_kit.recipe.load import Recipe
+from ensemble_kit.recipe.load import Recipe, validated
 from ensemble_kit.recipe.predict import read_part_of
 from ensemble_kit.recipe.run import read_part
+from ensemble_kit.recipe.settings import CombineSettings
 from ensemble_kit.recipe.truth import Truth, truth_of_answers, truth_of_table
 from ensemble_kit.runs import Run
 from ensemble_kit.schema import Schema
@@ -61,6 +62,7 @@ def read_labelled(
     people: Path | None = None,
     data: Path | None = None,
     name: str = "eval",
+    settings: Mapping[str, Any] | None = None,
 ) -> Labelled:
     """Out-of-fold predictions of runs; or, where answers or data are named or a source is a prediction set, saved ones.
 
@@ -70,9 +72,10 @@ def read_labelled(
         people: ImageID,person; default `people.csv` beside the answers.
         data: a data set whose evaluation photos are labelled.
         name: which prediction set of a run.
+        settings: of combining, over those of the first run, else of the recipe; see `CombineSettings`.
 
     Raises:
-        UsageError: no source.
+        UsageError: no source, unknown settings.
         DataError: neither runs nor sets, no answers, photos that differ, nothing predicted.
     """
     if not sources:
@@ -84,7 +87,8 @@ def read_labelled(
             )
     runs = [Run.open(source) for source in sources if (source / "run.json").is_file()]
     graph = runs[0].graph if runs else recipe.graph
-    combine = dict(runs[0].combine) if runs else recipe.combine.model_dump()
+    stored = dict(runs[0].combine) if runs else recipe.combine.model_dump()
+    combine = validated(CombineSettings, stored | dict(settings or {}), "combine").model_dump()
     if len(runs) == len(sources) and answers is None and data is None:
         return _out_of_fold(runs, graph, combine)
     experts, schema = load_experts([_set_of(source, name) for source in sources])

@@ -17,6 +17,7 @@ from sklearn.utils.validation import _num_samples, check_consistent_length, chec
 from ensemble_kit.arrays import Condition, FloatArray, IntArray
 from ensemble_kit.conditions import under_condition
 from ensemble_kit.coverage import rows_of
+from ensemble_kit.decisions import decide_top_down
 from ensemble_kit.errors import DataError, UsageError, nearest
 from ensemble_kit.graph import Graph, Node, check_condition, describe_expert
 from ensemble_kit.joint import Plan, forward, make_plan
@@ -229,7 +230,7 @@ class ConditionalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
             return self.experts_[number].answer(features)
 
         routes = dict.fromkeys((step.node for step in self.plan_.steps if step.node.parents), find_route(self.route))
-        return np.ascontiguousarray(forward(self.plan_, n_samples, read, routes)[0])
+        return np.ascontiguousarray(forward(self.plan_, n_samples, read, routes).joint)
 
     def predict_proba(self, X: Any) -> Any:  # noqa: N803
         """Of one column of labels `(n_samples, n_classes)`; of several a list, one array an attribute."""
@@ -248,9 +249,8 @@ class ConditionalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         """
         joint = self.predict_joint_proba(X)
         if self.decide == "top_down":
-            from ensemble_kit.decisions import top_down
 
-            labels = top_down(joint, self.schema_, self.graph_)
+            labels = decide_top_down(joint, self.schema_, self.graph_)
         else:
             labels = self._predictions(joint).labels(self.decide)
         if (labels < 0).any():

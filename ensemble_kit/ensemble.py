@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ensemble_kit.arrays import FloatArray, IntArray
 from ensemble_kit.decisions import Decide, decide_labels
@@ -16,7 +16,7 @@ from ensemble_kit.errors import UsageError, nearest
 from ensemble_kit.graph import Graph, Node, describe_condition
 from ensemble_kit.hooks import Adjust, Weights
 from ensemble_kit.ids import check_unique, match_ids
-from ensemble_kit.joint import Plan, Step, make_plan
+from ensemble_kit.joint import Plan, Step, make_plan, with_known
 from ensemble_kit.panel import Panel
 from ensemble_kit.predictions import Predictions, save_predictions
 from ensemble_kit.routing import Route, find_route, route_name
@@ -111,6 +111,22 @@ class Combined:
             UsageError: an unknown decision.
         """
         return decide_labels(self.joint, self.schema, self.graph, decide)
+
+    def given(self, known: Mapping[str, ArrayLike]) -> Combined:
+        """The same result told facts, by Bayes on its joint; routes and counts stay those of before the facts.
+
+        Args:
+            known: attribute -> class numbers `(n_samples,)`, -1 where it is not known.
+
+        Raises:
+            UsageError: the joint is not the soft one, so that facts against its gates would be lost.
+            DataError: numbers that are no classes, or facts that no joint class has together.
+        """
+        if not np.all(self.distance[np.isfinite(self.distance)] == 0):
+            raise UsageError("known facts need the soft joint; combine with route=soft")
+        told = with_known(np.asarray(self.joint.layers[0]), self.schema, known)
+        joint = Predictions(self.joint.attributes, told, self.joint.ids, classes=self.joint.classes, voters=["combined"])
+        return replace(self, joint=joint)
 
     def rows(self) -> dict[str, NDArray[Any]]:
         """Every row in words, as columns `(n_samples,)`.

@@ -163,6 +163,19 @@ class Schema:
                 return attribute
         raise UsageError(f'the schema has no attribute "{name}"{nearest(name, self.names)}')
 
+    def with_borders(self, borders: Mapping[str, Sequence[float]]) -> Schema:
+        """The same classes and joint numbering with some attributes' borders moved.
+
+        Raises:
+            UsageError: an attribute that is unknown or has no borders, or another number of borders.
+        """
+        for name in borders:
+            if self[name].borders is None:
+                raise UsageError(f'borders: the classes of "{name}" are names, not ranges of a number')
+        attributes = [Attribute(a.name, a.classes, borders.get(a.name, a.borders)) for a in self.attributes]
+        names = [[a.classes[i] for a, i in zip(self.attributes, row, strict=True)] for row in self.paths]
+        return Schema(*attributes, paths=None if self.is_product else names)
+
     def in_order(self, names: Sequence[str]) -> tuple[str, ...]:
         """Some attributes' names in the schema's order, however they were typed.
 

@@ -1,26 +1,18 @@
-"""`ens predict`, `ens combine`, `ens evaluate` and `ens card`."""
+"""`ens predict`, `ens evaluate` and `ens card`."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ensemble_kit.cli.options import DEFAULT_RECIPE, Device, Json, OtherData, RecipeName, default_run, given
 
-if TYPE_CHECKING:
-    from ensemble_kit.runs import Run
-
-Sources = Annotated[list[Path] | None, typer.Argument(help="Runs or saved predictions; default the last run.")]
 Batch = Annotated[int, typer.Option(envvar="ENS_PREDICT_BATCH_SIZE", min=1, help="Photos a step.")]
 Precision = Annotated[str | None, typer.Option(envvar="ENS_PRECISION", help="auto, fp32 or bf16; default as trained.")]
 Threads = Annotated[int | None, typer.Option(envvar="ENS_THREADS", min=1, help="CPU threads; default as trained.")]
-RecipeOrRun = Annotated[
-    str | None,
-    typer.Option("--recipe", envvar="ENS_RECIPE", help="A recipe file or name; default the run's, else face-mask."),
-]
 
 
 def predict(
@@ -44,74 +36,6 @@ def predict(
         folder = predict_run(opened, read_part_of(opened, data, part), name or part, watcher, given(options))
         watcher.say(f"predictions: {folder}")
         watcher.say(f"next: ens combine {opened.folder}" + (f" --name {name}" if name else ""))
-
-
-def combine(
-    sources: Sources = None,
-    route: Annotated[str | None, typer.Option(envvar="ENS_ROUTE", help="hard or soft.")] = None,
-    vote: Annotated[str | None, typer.Option(envvar="ENS_VOTE", help="soft or hard, across checkpoints.")] = None,
-    vote_at: Annotated[
-        str | None, typer.Option(envvar="ENS_VOTE_AT", help="expert: vote, then route; joint: route, then vote.")
-    ] = None,
-    fallback: Annotated[
-        str | None, typer.Option(envvar="ENS_FALLBACK", help="For a missing expert: refuse or pooled.")
-    ] = None,
-    structure: Annotated[
-        str, typer.Option(help="conditional (the graph), independent, or flat: how the same experts are read.")
-    ] = "conditional",
-    name: Annotated[str, typer.Option(help="Which prediction set of a run.")] = "eval",
-    data: OtherData = None,
-    template: Annotated[
-        Path | None, typer.Option(help="A table whose ImageIDs, in their order, the submission repeats.")
-    ] = None,
-    missing: Annotated[
-        int | None, typer.Option(min=0, help="Joint class answered for photos that could not be predicted.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Default results/ inside the run.")] = None,
-    recipe: RecipeOrRun = None,
-    json: Json = False,
-) -> None:
-    """Combine the experts' predictions into joint classes, and write the submission.
-
-    Combining runs no model. Only what is missing of a run's predictions, or out of date, is made first.
-    """
-    from json import dumps
-
-    from ensemble_kit.cli.progress import TerminalWatcher
-    from ensemble_kit.recipe.combine import combine_sets, prediction_sets
-    from ensemble_kit.recipe.load import load_recipe
-    from ensemble_kit.recipe.predict import current_predictions
-    from ensemble_kit.runs import Run
-
-    named = sources or [default_run()]
-    first = Run.open(named[0]) if (named[0] / "run.json").is_file() else None
-    if first and not recipe:
-        graph, settings = first.graph, dict(first.combine)
-    else:
-        chosen = load_recipe(recipe or DEFAULT_RECIPE)
-        graph, settings = chosen.graph, chosen.combine.model_dump()
-    settings |= given({"route": route, "vote": vote, "vote_at": vote_at, "fallback": fallback})
-    with TerminalWatcher(stderr=json) as watcher:
-        report = combine_sets(
-            prediction_sets(named, lambda run: current_predictions(run, data, name, watcher)),
-            graph,
-            settings,
-            out or (first.folder if first else named[0]) / "results",
-            structure=structure,
-            template=template or _template(first, data, name),
-            missing=missing,
-            announce=watcher.say,
-        )
-    print(dumps(report.to_json(), indent=2) if json else report.text())
-
-
-def _template(run: Run | None, data: Path | None, name: str) -> Path | None:
-    """The evaluation table that the submission repeats, where the run's data set has one."""
-    from ensemble_kit.data.samples import template_of
-
-    if run is None or name == "train":
-        return None
-    return template_of(data or run.data, run.schema, run.info["layout"])
 
 
 def evaluate(
@@ -156,5 +80,5 @@ def card(
 
 
 def add_to(app: typer.Typer) -> None:
-    for command in (predict, combine, evaluate, card):
+    for command in (predict, evaluate, card):
         app.command()(command)

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ensemble_kit.ensemble import Combined, ConditionalEnsemble
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.files import write_json
+from ensemble_kit.fitted import as_combine_arguments, load_fitted
 from ensemble_kit.graph import Graph, describe_expert
 from ensemble_kit.ids import match_ids
 from ensemble_kit.predictions import Predictions, load_predictions, read_prediction_schema, save_predictions
+from ensemble_kit.recipe.known import read_known
 from ensemble_kit.recipe.load import validated
 from ensemble_kit.recipe.settings import CombineSettings
 from ensemble_kit.runs import Run
@@ -129,19 +132,23 @@ def with_voters_of(expert: Predictions, other: Predictions, prefix: str) -> Pred
 def combine_sets(
     folders: Sequence[Path],
     graph: Graph,
-    settings: Mapping[str, str],
+    settings: Mapping[str, Any],
     out: Path,
     *,
     structure: str = "conditional",
     template: Path | None = None,
     missing: int | None = None,
+    known: Sequence[str] = (),
+    fitted: Sequence[Path] = (),
     announce: Callable[[str], None] | None = None,
 ) -> CombineReport:
     """Combines saved predictions and writes `submission.csv`, `joint/` and `combine.json` under `out`.
 
     Args:
         missing: the answer of photos that could not be predicted, or are in the template only; None = refuse them.
-        settings: route, vote, vote_at, fallback; see `CombineSettings`.
+        settings: see `CombineSettings`.
+        known: facts, see `read_known`; they need the soft joint.
+        fitted: files of `ens fit`: weights, temperatures, shifted priors.
         announce: told the plan (which expert answers which state) before anything is computed.
 
     Raises:
@@ -151,31 +158,70 @@ def combine_sets(
     if structure not in GRAPHS:
         raise UsageError(f'--structure "{structure}": expected {", ".join(GRAPHS)}')
     chosen = validated(CombineSettings, settings, "combine")
-    experts, schema = load_experts(folders)
+    experts, stored = load_experts(folders)
     ids = experts[0].ids
     if missing is not None:
-        schema.decode([missing])  # refuses what is no joint class
+        stored.decode([missing])  # refuses what is no joint class
         experts = predicted_only(experts)
+    schema, experts = move_borders(stored, experts, chosen.borders)
     other_graph = GRAPHS[structure]
     ensemble = ConditionalEnsemble(
         schema, other_graph(schema) if other_graph else graph, experts, fallback=chosen.fallback
     )
     if announce:
         announce(ensemble.describe())
-    combined = ensemble.combine(route=chosen.route, vote=chosen.vote, vote_at=chosen.vote_at)
+    combined = _combine(ensemble, chosen, known, fitted)
     submission = out / "submission.csv"
+    answers = combined.labels(chosen.decide)
     n_filled = 0
     if missing is None:
-        write_submission(submission, combined.joint, template=template, schema=schema)
+        write_submission(submission, (combined.joint.ids, answers), template=template, schema=schema)
     else:
         wanted = read_template(template) if template else ids
-        answers = dict(zip(combined.joint.ids.tolist(), combined.joint.labels().tolist(), strict=True))
-        n_filled = sum(name not in answers for name in wanted.tolist())
-        write_submission(submission, (wanted, [answers.get(name, missing) for name in wanted.tolist()]))
+        by_id = dict(zip(combined.joint.ids.tolist(), answers.tolist(), strict=True))
+        n_filled = sum(name not in by_id for name in wanted.tolist())
+        write_submission(submission, (wanted, [by_id.get(name, missing) for name in wanted.tolist()]))
     save_predictions(out / "joint", [combined.joint], schema, command="ens combine")
     report = CombineReport(combined, ensemble.describe(), submission, out / "joint", n_filled)
     write_json(out / "combine.json", {**report.to_json(), "structure": structure, **chosen.model_dump()})
     return report
+
+
+def _combine(
+    ensemble: ConditionalEnsemble, chosen: CombineSettings, known: Sequence[str], fitted: Sequence[Path]
+) -> Combined:
+    if known and chosen.route != "soft":
+        raise UsageError(f"--known needs the soft joint, found --route {chosen.route}; add --route soft")
+    vote: str | Mapping[str, Any] = chosen.vote
+    arguments = as_combine_arguments(item for path in fitted for item in load_fitted(path))
+    if "vote" in arguments:  # votes that were fitted, the rule asked for everywhere else
+        others = vote if isinstance(vote, Mapping) else {node.name: vote for node in ensemble.graph.nodes}
+        vote = {**others, **arguments.pop("vote")}
+    combined = ensemble.combine(route=chosen.route, vote=vote, vote_at=chosen.vote_at, **arguments)
+    if not known:
+        return combined
+    facts = read_known(known, ensemble.schema, combined.joint.ids)
+    return combined.given(facts)
+
+
+def move_borders(
+    schema: Schema, experts: Sequence[Predictions], borders: Mapping[str, Sequence[float]]
+) -> tuple[Schema, list[Predictions]]:
+    """The schema with other borders, and the experts with finer columns added up to its classes.
+
+    Raises:
+        UsageError: an attribute without borders.
+        DataError: an expert that predicts the classes themselves, so that their borders cannot move.
+    """
+    moved = schema.with_borders(borders)
+    changed = {a.name for a in moved.attributes if a.borders != schema[a.name].borders}
+    for expert in experts:
+        if changed & set(expert.names) and (expert.fine is None or expert.fine.edges is None):
+            raise DataError(
+                f"{expert.describe()}: predicts classes with the borders {schema[expert.names[0]].borders}, which "
+                f"cannot move afterwards; predict finer columns (Predictions(..., edges=...)) or keep the borders"
+            )
+    return moved, [expert.in_classes_of(moved) for expert in experts]
 
 
 def prediction_sets(sources: Sequence[Path], current: Callable[[Run], Path]) -> list[Path]:

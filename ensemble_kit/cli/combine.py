@@ -1,0 +1,130 @@
+"""`ens combine`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ensemble_kit.cli.options import DEFAULT_RECIPE, Json, OtherData, default_run, given
+from ensemble_kit.errors import UsageError
+
+if TYPE_CHECKING:
+    from ensemble_kit.runs import Run
+
+Sources = Annotated[list[Path] | None, typer.Argument(help="Runs or saved predictions; default the last run.")]
+RecipeOrRun = Annotated[
+    str | None,
+    typer.Option("--recipe", envvar="ENS_RECIPE", help="A recipe file or name; default the run's, else face-mask."),
+]
+
+
+def combine(
+    sources: Sources = None,
+    route: Annotated[
+        str | None,
+        typer.Option(
+            envvar="ENS_ROUTE",
+            help='hard, soft, threshold=0.9, top_k=2 or sparse=0.01; "coarse:hard; fine:soft" for each node.',
+        ),
+    ] = None,
+    vote: Annotated[
+        str | None,
+        typer.Option(envvar="ENS_VOTE", help="Across checkpoints: soft, hard, geometric, rank or median."),
+    ] = None,
+    vote_at: Annotated[
+        str | None, typer.Option(envvar="ENS_VOTE_AT", help="expert: vote, then route; joint: route, then vote.")
+    ] = None,
+    fallback: Annotated[
+        str | None, typer.Option(envvar="ENS_FALLBACK", help="For a missing expert: refuse or pooled.")
+    ] = None,
+    decide: Annotated[
+        str | None, typer.Option(envvar="ENS_DECIDE", help="joint, attribute or top_down: how classes are chosen.")
+    ] = None,
+    borders: Annotated[
+        list[str] | None, typer.Option(help="age=30,58: other borders, for experts with finer columns.")
+    ] = None,
+    known: Annotated[
+        list[str] | None, typer.Option(help="mask=worn for all photos, or a CSV with ImageID and mask: facts at hand.")
+    ] = None,
+    fitted: Annotated[
+        list[Path] | None, typer.Option(help="What ens fit wrote: weights, temperatures, shifted priors.")
+    ] = None,
+    structure: Annotated[
+        str, typer.Option(help="conditional (the graph), independent, or flat: how the same experts are read.")
+    ] = "conditional",
+    name: Annotated[str, typer.Option(help="Which prediction set of a run.")] = "eval",
+    data: OtherData = None,
+    template: Annotated[
+        Path | None, typer.Option(help="A table whose ImageIDs, in their order, the submission repeats.")
+    ] = None,
+    missing: Annotated[
+        int | None, typer.Option(min=0, help="Joint class answered for photos that could not be predicted.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Default results/ inside the run.")] = None,
+    recipe: RecipeOrRun = None,
+    json: Json = False,
+) -> None:
+    """Combine the experts' predictions into joint classes, and write the submission.
+
+    Combining runs no model. Only what is missing of a run's predictions, or out of date, is made first.
+    """
+    from json import dumps
+
+    from ensemble_kit.cli.progress import TerminalWatcher
+    from ensemble_kit.recipe.combine import combine_sets, prediction_sets
+    from ensemble_kit.recipe.load import load_recipe
+    from ensemble_kit.recipe.predict import current_predictions
+    from ensemble_kit.runs import Run
+
+    named = sources or [default_run()]
+    first = Run.open(named[0]) if (named[0] / "run.json").is_file() else None
+    if first and not recipe:
+        graph, settings = first.graph, dict(first.combine)
+    else:
+        chosen = load_recipe(recipe or DEFAULT_RECIPE)
+        graph, settings = chosen.graph, chosen.combine.model_dump()
+    flags = {"route": route, "vote": vote, "vote_at": vote_at, "fallback": fallback, "decide": decide}
+    settings |= given({**flags, "borders": _borders(borders)})
+    with TerminalWatcher(stderr=json) as watcher:
+        report = combine_sets(
+            prediction_sets(named, lambda run: current_predictions(run, data, name, watcher)),
+            graph,
+            settings,
+            out or (first.folder if first else named[0]) / "results",
+            structure=structure,
+            template=template or _template(first, data, name),
+            missing=missing,
+            known=known or (),
+            fitted=fitted or (),
+            announce=watcher.say,
+        )
+    print(dumps(report.to_json(), indent=2) if json else report.text())
+
+
+def _template(run: Run | None, data: Path | None, name: str) -> Path | None:
+    """The evaluation table that the submission repeats, where the run's data set has one."""
+    from ensemble_kit.data.samples import template_of
+
+    if run is None or name == "train":
+        return None
+    return template_of(data or run.data, run.schema, run.info["layout"])
+
+
+def _borders(texts: list[str] | None) -> dict[str, list[float]] | None:
+    """`age=30,58` -> {"age": [30, 58]}."""
+    if not texts:
+        return None
+    found = {}
+    for text in texts:
+        name, _, numbers = text.partition("=")
+        try:
+            found[name.strip()] = [float(number) for number in numbers.split(",")]
+        except ValueError:
+            raise UsageError(f'--borders "{text}": expected an attribute and its borders, as in age=30,58') from None
+    return found
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(combine)

@@ -37,7 +37,8 @@ class HookNames:
     node_of: Mapping[int, str]
     """Their nodes' names."""
     idle: Sequence[str]
-    """Experts that no state asks: naming one is no error, so that one set of hooks serves several graphs."""
+    """Further names that are no error: of nodes that need no expert, and of experts that no state asks, so that one
+    set of hooks serves several graphs."""
 
     def pick(self, given: Mapping[str, Hook], what: str) -> dict[int, Hook]:
         """What was given for each asked expert, for those that have something.

@@ -46,7 +46,8 @@ class Panel:
             expert = experts[number]
             self.experts[number] = expert.select_voters(sorted(expert.voters if voters is None else voters))
         node_of = {part.expert: step.node.name for step in plan.steps for part in step.parts if part.expert >= 0}
-        names = HookNames(self.experts, node_of, [experts[number].describe() for number in plan.unused])
+        idle = [step.node.name for step in plan.steps] + [experts[number].describe() for number in plan.unused]
+        names = HookNames(self.experts, node_of, idle)
         self.weights = weights_of(names, weights, vote_at)
         self.votes, self.joint_vote = votes_of(names, vote, vote_at, weights)
         self.adjusts, self.joint_adjust = adjusts_of(names, adjust)

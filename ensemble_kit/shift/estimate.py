@@ -9,7 +9,7 @@ import numpy as np
 
 from ensemble_kit.arrays import FloatArray
 from ensemble_kit.metrics import METRICS
-from ensemble_kit.shift.em import em_prior, reweigh
+from ensemble_kit.shift.em import TOLERANCE, em_prior, reweigh
 from ensemble_kit.shift.moments import (
     Moments,
     Photos,
@@ -43,6 +43,8 @@ ANCHOR_SHARE = 0.1
 """EM's prior is kept above this part of an equal share where it only says which moments are compared: at 0 they would
 not tell the class."""
 
+ANCHOR_TOLERANCE = 1e-6
+
 
 class RefusedError(Exception):
     """Why the estimate is not to be trusted."""
@@ -65,7 +67,8 @@ class Estimate:
 
     def shift(self) -> PriorShift:
         self._refuse_few()
-        em = em_prior(self.target.probs, self.old)
+        tolerance = TOLERANCE if self.reference is None else ANCHOR_TOLERANCE
+        em = em_prior(self.target.probs, self.old, tolerance=tolerance)
         if self.reference is None:
             anchor = self._floored(em)
             moments = supposed_moments(anchor, self.old, self.target, self.n_boot, self.seed)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ensemble_kit.arrays import IdArray
+from ensemble_kit.arrays import FloatArray, IdArray
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.predictions import Predictions
 from ensemble_kit.shift.em import check_groups, check_truth, class_prior
@@ -23,6 +24,7 @@ def fit_shift_for(
     groups: ArrayLike | None = None,
     oof_groups: ArrayLike | None = None,
     training_prior: ArrayLike | None = None,
+    adjust: Callable[[FloatArray], FloatArray] | None = None,
     **settings: Any,
 ) -> PriorShift:
     """`fit_shift` of one expert: every voter's rows are compared with the out-of-fold rows, one by one.
@@ -40,6 +42,8 @@ def fit_shift_for(
         groups: `(n_samples,)` people of the unlabelled photos; each photo its own when left out, in both sets.
         oof_groups: `(n_oof,)` people of the out-of-fold photos.
         training_prior: that the probabilities suppose; the out-of-fold photos' shares when left out.
+        adjust: what is done to probabilities before the correction, a fitted temperature say: the gain is then that of
+            what will be applied.
         settings: level, metric, n_boot, seed, refuse, as `fit_shift`.
 
     Raises:
@@ -62,9 +66,9 @@ def fit_shift_for(
             f"truth of {oof.describe()}: expected a class for each of {oof.n_samples} photos, found {len(true)}"
         )
     return fit_shift(
-        np.concatenate(expert.layers),
+        _rows(expert, adjust),
         training_prior=class_prior(true, n_classes) if training_prior is None else training_prior,
-        reference_probs=np.concatenate(oof.layers),
+        reference_probs=_rows(oof, adjust),
         reference_truth=np.tile(true, len(oof.layers)),
         groups=_people(expert, groups),
         reference_groups=_people(oof, oof_groups),
@@ -76,3 +80,9 @@ def fit_shift_for(
 def _people(predictions: Predictions, groups: ArrayLike | None) -> IdArray:
     own = predictions.ids if groups is None else check_groups(groups, predictions.n_samples, predictions.describe())
     return np.tile(own, len(predictions.layers))
+
+
+def _rows(predictions: Predictions, adjust: Callable[[FloatArray], FloatArray] | None) -> FloatArray:
+    """All voters' rows, one voter after another `(n_voters * n_samples, n_classes)`."""
+    layers = [np.asarray(layer) if adjust is None else adjust(np.asarray(layer)) for layer in predictions.layers]
+    return np.concatenate(layers)

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ensemble_kit.cli import answers, combine, data, fit, predict, run, train
+from ensemble_kit.cli import answers, combine, data, diagnose, fit, predict, run, train
 from ensemble_kit.errors import EnsembleKitError
 
 app = typer.Typer(
@@ -40,6 +40,7 @@ run.add_to(app)
 train.add_to(app)
 combine.add_to(app)
 predict.add_to(app)
+diagnose.add_to(app)
 fit.add_to(app)
 answers.add_to(app)
 data.add_to(app)

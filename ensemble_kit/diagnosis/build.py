@@ -106,7 +106,8 @@ def diagnose(
         raise UsageError(f'unknown metric "{metric}"{nearest(metric, METRICS)}')
     rule = find_vote(vote)
     graph.check(schema)
-    voting = [_voted(expert, rule) for expert in experts]
+    in_classes = [expert.in_classes_of(schema) for expert in experts]
+    voting = [_voted(expert, rule) for expert in in_classes]
     same, keep = same_photos(voting, ids, truth, WHO)
     columns = _check_columns(subgroups or {}, ids)
     if groups is not None:
@@ -120,7 +121,7 @@ def diagnose(
 
     labelled: BoolArray = np.asarray(truth) >= 0
     known = _Photos(schema, _rows_of(voting, ids, labelled), *_labels(truth, everyone, labelled))
-    by_voter = _rows_of(experts, ids, labelled)
+    by_voter = _rows_of(in_classes, ids, labelled)
 
     questions = [Question(schema, step, same) for step in ensemble.plan.steps if step.node.parents]
     tables = _Tables()

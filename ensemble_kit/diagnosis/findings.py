@@ -120,8 +120,8 @@ class CrossCell:
 class Specialising:
     """Specialised experts, routed, against the pooled one, on the photos of one true state (state "" = all).
 
-    `accuracy`, `macro_f1` = routed minus pooled. `told_*` = the same if every route were right. The intervals of the
-    states are 95 % for all of the node's states together.
+    `accuracy`, `macro_f1` = routed minus pooled. `told_*` = the same if every route were right. Intervals are 95 % for
+    all photos and all the states of the node together.
     """
 
     node: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +12,11 @@ from ensemble_kit.structure_report import Interval
 
 
 def simultaneous(
-    values: Sequence[float], draws: Sequence[FloatArray], n_people: Sequence[int], level: float = 0.95
+    values: Sequence[float],
+    draws: Sequence[FloatArray],
+    n_people: Sequence[int],
+    stretch: Sequence[float] | None = None,
+    level: float = 0.95,
 ) -> list[Interval]:
     """Intervals that hold all the values together with probability `level`: the max-t bootstrap.
 
@@ -24,6 +29,9 @@ def simultaneous(
         values: `(n_family,)` the differences found.
         draws: `(n_family,)` of `(n_boot,)`: the differences in draws of people, the same people for all.
         n_people: `(n_family,)` on whose photos each difference rests, at least 2.
+        stretch: `(n_family,)` how much wider each is than others of the same spread; where one question matters most,
+            the others' stretch leaves it nearly the interval that it would have alone. 1 each when left out.
+        level: of the whole family.
 
     Examples:
         >>> draws = np.random.default_rng(0).normal(size=(3, 4000))
@@ -37,10 +45,14 @@ def simultaneous(
     table = np.stack(draws)
     spread = table.std(axis=1, ddof=1) if table.shape[1] > 1 else np.zeros(len(table))
     away = np.abs(table - table.mean(axis=1, keepdims=True))
-    scaled = np.divide(away, spread[:, None], out=np.zeros_like(away), where=spread[:, None] > 0)
+    wide = np.ones(len(table)) if stretch is None else np.asarray(stretch, dtype=np.float64)
+    scaled = np.divide(away, (spread * wide)[:, None], out=np.zeros_like(away), where=spread[:, None] > 0)
     factor = float(np.quantile(scaled.max(axis=0), level))
-    halves = [s * np.sqrt(n / (n - 1)) * student(factor, n - 1) for s, n in zip(spread, n_people, strict=True)]
-    return [(float(v - half), float(v + half)) for v, half in zip(values, halves, strict=True)]
+    found = []
+    for value, error, own, n in zip(values, spread.tolist(), wide.tolist(), n_people, strict=True):
+        half = error * math.sqrt(n / (n - 1)) * student(factor * own, n - 1)
+        found.append((float(value - half), float(value + half)))
+    return found
 
 
 def student(z: float, degrees: int) -> float:

@@ -230,7 +230,7 @@ def _notes(found: Diagnosis) -> str:
     else:
         notes.append(f"[ ]: 95 % interval, people resampled {found.n_boot} times.")
     if found.specialising and found.n_groups is not None:
-        notes.append("Specialising: the states' intervals hold for all the states of a node together.")
+        notes.append("Specialising: the intervals hold for all photos and all the states of a node together.")
     if found.subgroups and found.n_groups is not None:
         notes.append("Subgroups: the differences from all photos hold for all the subgroups together.")
     if found.errors:

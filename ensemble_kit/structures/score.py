@@ -68,7 +68,8 @@ def score_structures(
     for vote in votes:
         if vote not in VOTES:
             raise UsageError(f'unknown vote "{vote}"{nearest(vote, VOTES)}')
-    same, keep = same_photos(experts, ids, truth, "score_structures")
+    in_classes = [expert.in_classes_of(schema) for expert in experts]
+    same, keep = same_photos(in_classes, ids, truth, "score_structures")
     true_joint = np.asarray(truth, dtype=np.int64)[keep]
     if groups is not None:
         check_length(groups, ids, "a group", "score_structures")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +96,16 @@ class Cascaded:
         """Photos per stage, and those left unanswered."""
         found = {name: int((self.stage == number).sum()) for number, name in enumerate(self.names)}
         return {**found, "abstained": int((self.stage < 0).sum())}
+
+    def rows(self) -> dict[str, NDArray[Any]]:
+        """Every row in words, as columns `(n_samples,)`: id, label, probability, confidence and reason."""
+        return {
+            "id": self.joint.ids,
+            "label": self.joint.labels(),
+            "probability": highest_probability(self.joint),
+            "confidence": self.confidence,
+            "reason": self.reasons(),
+        }
 
     def reasons(self) -> NDArray[np.str_]:
         """`(n_samples,)`: the name of the stage that answered, or "abstained"."""

@@ -54,14 +54,21 @@ def combine(
     structure: Annotated[
         str, typer.Option(help="conditional (the graph), independent, or flat: how the same experts are read.")
     ] = "conditional",
+    cascade: Annotated[
+        str | None,
+        typer.Option(help='"hard:0.9; soft:0.6; independent:0": the first stage that is this sure answers.'),
+    ] = None,
     name: Annotated[str, typer.Option(help="Which prediction set of a run.")] = "eval",
     data: OtherData = None,
     template: Annotated[
         Path | None, typer.Option(help="A table whose ImageIDs, in their order, the submission repeats.")
     ] = None,
     missing: Annotated[
-        int | None, typer.Option(min=0, help="Joint class answered for photos that could not be predicted.")
+        int | None, typer.Option(min=0, help="Joint class answered for photos without a prediction or answer.")
     ] = None,
+    rows: Annotated[
+        bool, typer.Option("--rows", help="Write rows.csv: each photo's route, confidence, reason.")
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Default results/ inside the run.")] = None,
     recipe: RecipeOrRun = None,
     json: Json = False,
@@ -73,9 +80,10 @@ def combine(
     from json import dumps
 
     from ensemble_kit.cli.progress import TerminalWatcher
-    from ensemble_kit.recipe.combine import combine_sets, prediction_sets
+    from ensemble_kit.recipe.combine import combine_sets
     from ensemble_kit.recipe.load import load_recipe
     from ensemble_kit.recipe.predict import current_predictions
+    from ensemble_kit.recipe.sets import prediction_sets
     from ensemble_kit.runs import Run
 
     named = sources or [default_run()]
@@ -94,10 +102,12 @@ def combine(
             settings,
             out or (first.folder if first else named[0]) / "results",
             structure=structure,
+            cascade=cascade,
             template=template or _template(first, data, name),
             missing=missing,
             known=known or (),
             fitted=fitted or (),
+            rows=rows,
             announce=watcher.say,
         )
     print(dumps(report.to_json(), indent=2) if json else report.text())

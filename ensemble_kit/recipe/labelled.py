@@ -14,10 +14,10 @@ from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.graph import Graph
 from ensemble_kit.ids import match_ids
 from ensemble_kit.predictions import Predictions
-from ensemble_kit.recipe.combine import load_experts, predicted_only, with_voters_of
 from ensemble_kit.recipe.load import Recipe, validated
 from ensemble_kit.recipe.predict import read_part_of
 from ensemble_kit.recipe.run import read_part
+from ensemble_kit.recipe.sets import load_experts, predicted_only, with_voters_of
 from ensemble_kit.recipe.settings import CombineSettings
 from ensemble_kit.recipe.truth import Truth, truth_of_answers, truth_of_table
 from ensemble_kit.runs import Run

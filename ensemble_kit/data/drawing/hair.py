@@ -43,7 +43,7 @@ def draw_front_hair(brush: Brush, look: Look, upper: float) -> None:
     if look.style == "curly":
         _draw_curls(brush, look, tone)
     brush.fill(_cap(look), tone)
-    grey = np.clip(upper * 1.7 - 0.3, 0, 1)
+    grey = np.clip(upper * 3.0 - 1.9, 0, 1)
     for side in (-1, 1):
         if look.style in LONG:
             brush.fill(_strand(look, side), tone)
@@ -67,7 +67,7 @@ def _draw_locks(brush: Brush, look: Look, side: int, tone: Colour) -> None:
 
 def _greyed(look: Look, upper: float) -> Colour:
     """The hair's colour on the whole: the temples go before it."""
-    return mix(look.hair_tone, GREY, np.clip(upper * 1.4 - 0.8, 0, 0.4))
+    return mix(look.hair_tone, GREY, np.clip(upper * 2 - 1.3, 0, 0.5))
 
 
 def _cap(look: Look) -> Points:

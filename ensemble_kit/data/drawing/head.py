@@ -74,13 +74,13 @@ def crease(
 
 
 def draw_upper_age(brush: Brush, look: Look, shot: Shot, upper: float) -> None:
-    """Forehead lines, crow's feet and bags under the eyes."""
+    """Forehead lines (two from 30 on, the third from 60 on), crow's feet and bags under the eyes."""
     w, h, dx = look.half_width, look.half_height, shot.turn * _TURN
-    for row, y in enumerate((-0.42, -0.51, -0.60)):
-        strength = np.clip(upper * 2.2 - 0.25 - 0.5 * row, 0, 1)
+    for row, y in enumerate((-0.41, -0.52, -0.63)):
+        strength = np.clip(upper * 2.6 - (0.6, 0.7, 1.65)[row], 0, 1)
         if strength > 0.04:
-            reach = w * (0.25 + 0.3 * strength)
-            crease(brush, look, [(dx - reach, y * h + 4), (dx, y * h - 4), (dx + reach, y * h + 4)], 7, strength, 0.65)
+            reach = w * (0.25 + 0.35 * strength)
+            crease(brush, look, [(dx - reach, y * h + 4), (dx, y * h - 4), (dx + reach, y * h + 4)], 9, strength, 0.65)
     for side in (-1, 1):
         bag = np.clip(upper * 1.4 - 0.2, 0, 1)
         centre = side * 0.42 * w + dx
@@ -89,7 +89,7 @@ def draw_upper_age(brush: Brush, look: Look, shot: Shot, upper: float) -> None:
             strength = np.clip(upper * 2.2 - 0.35 - 0.4 * row, 0, 1)
             if strength > 0.04:
                 start = (side * 0.71 * w + dx, (-0.08 + 0.45 * rise) * h)
-                crease(brush, look, [start, (side * (0.71 + 0.2 * strength) * w + dx, (-0.08 + rise) * h)], 5, strength)
+                crease(brush, look, [start, (side * (0.71 + 0.2 * strength) * w + dx, (-0.08 + rise) * h)], 7, strength)
 
 
 def draw_middle_age(brush: Brush, look: Look, shot: Shot, middle: float, marks: np.random.Generator) -> None:
@@ -125,10 +125,10 @@ def draw_lower_age(brush: Brush, look: Look, shot: Shot, lower: float) -> None:
         points = [(0.41 * x + dx, 0.48 * h), (0.47 * x + dx, 0.61 * h)]
         if look.beard < 1:
             brush.soft(oval((0.62 * x + dx, 0.74 * h), (0.15 * w, 0.09 * h)), look.line_tone, 0.35 * fold, 7)
-            crease(brush, look, [*points, (0.44 * x + dx, (0.68 + 0.12 * fold) * h)], 10, fold, 0.25)
+            crease(brush, look, [*points, (0.44 * x + dx, (0.68 + 0.12 * fold) * h)], 14, fold, 0.5)
     if look.beard < 1:
         reach = w * 0.2
-        crease(brush, look, [(dx - reach, 0.80 * h), (dx, 0.775 * h), (dx + reach, 0.80 * h)], 6, fold)
+        crease(brush, look, [(dx - reach, 0.80 * h), (dx, 0.775 * h), (dx + reach, 0.80 * h)], 8, fold)
 
 
 def draw_eyes(brush: Brush, look: Look, shot: Shot, upper: float) -> None:
@@ -152,7 +152,7 @@ def draw_eyes(brush: Brush, look: Look, shot: Shot, upper: float) -> None:
         if look.lashes > 0.5:
             tip = (x + side * rx * 1.32, y - 0.75 * ry)
             brush.stroke([(x + side * rx * 0.85, y - 0.4 * ry), tip], dark, 7 * look.lashes, taper=0.5)
-        grey = mix(mix(look.hair_tone * 0.7, dark, 0.4), mix(GREY, WHITE, 0.4), np.clip(upper * 1.7 - 0.55, 0, 1))
+        grey = mix(mix(look.hair_tone * 0.7, dark, 0.4), mix(GREY, WHITE, 0.4), np.clip(upper * 3.0 - 1.9, 0, 1))
         arch = -0.255 * h - 2 * look.lashes
         brow = [(x - side * rx * 1.15, arch + 7), (x + side * 2, arch - 4), (x + side * rx * 1.45, arch + 8)]
         brush.stroke(brow, grey, look.brow, taper=0.55)
@@ -162,10 +162,11 @@ def draw_nose(brush: Brush, look: Look, shot: Shot, middle: float) -> None:
     """A nose that broadens and reddens with the middle part's age."""
     w, h, dx = look.half_width, look.half_height, shot.turn * _TURN * 1.5
     size = 0.115 * w * look.nose * (1 + 0.7 * middle)
-    tone = mix(look.skin_tone, look.shade_tone, 0.9)
+    tone = mix(look.shade_tone, look.line_tone, 0.35)
     brush.soft(oval((dx + 0.5 * size, 0.12 * h), (0.35 * size, 0.16 * h)), look.shade_tone, 0.5, 4)
     tip = [(dx - 1.25 * size, 0.31 * h), (dx - 0.5 * size, 0.365 * h), (dx, 0.345 * h)]
-    brush.stroke([*tip, (dx + 0.5 * size, 0.365 * h), (dx + 1.25 * size, 0.31 * h)], tone, 7, taper=0.6)
+    brush.stroke([*tip, (dx + 0.5 * size, 0.365 * h), (dx + 1.25 * size, 0.31 * h)], tone, 10, taper=0.5)
+    brush.dots([(dx - 0.62 * size, 0.325 * h), (dx + 0.62 * size, 0.325 * h)], 6.5, mix(tone, look.line_tone, 0.7))
     brush.soft(oval((dx - 0.2 * size, 0.26 * h), (0.4 * size, 0.05 * h)), WHITE, 0.3, 3)
 
 
@@ -197,7 +198,7 @@ def draw_beard(brush: Brush, look: Look, shot: Shot, lower: float) -> None:
     if look.beard == 0:
         return
     w, h, dx = look.half_width, look.half_height, shot.turn * _TURN
-    tone = mix(look.hair_tone, mix(GREY, WHITE, 0.3), np.clip(lower * 1.7 - 0.5, 0, 1))
+    tone = mix(look.hair_tone, mix(GREY, WHITE, 0.3), np.clip(lower * 1.9 - 0.5, 0, 1))
     jaw, chin = look.jaw, look.chin
     half = [(0, 0.74 * h), (0.30 * w, 0.70 * h), (0.5 * w, 0.50 * h), (0.90 * w, 0.22 * h)]
     half += [(0.955 * w, 0.34 * h), ((jaw + 0.02) * w, 0.70 * h), ((chin + 0.02) * w, 0.96 * h), (0, 1.04 * h)]

@@ -123,16 +123,27 @@ def draw_mask(brush: Brush, look: Look, shot: Shot, kind: int, state: str, rng: 
     paint = np.clip(palette[rng.integers(len(palette))] * rng.uniform(0.92, 1.05) + rng.normal(0, 5, 3), 10, 252)
     if state == "worn":
         top, bottom = rng.normal(0.08, 0.015), rng.normal(1.08, 0.015)
-    elif rng.random() < 0.82:
-        top, bottom = rng.normal(0.46, 0.015), rng.normal(1.12, 0.015)
+    elif rng.random() < 0.9:
+        top, bottom = rng.normal(0.48, 0.015), rng.normal(1.12, 0.015)
     else:
         top, bottom = rng.normal(0.76, 0.015), rng.normal(1.17, 0.015)
     mask = Mask(look, shot, top, bottom)
     _draw_straps(brush, mask, mix(paint, WHITE, 0.5))
     brush.soft(mask.outline() + np.array((0, 7)), look.line_tone, 0.35, 6)
     draw(brush, mask, paint, rng)
+    if state != "worn":
+        _draw_bunching(brush, mask, paint)
     lower = oval((0, (bottom - 0.06) * look.half_height), (0.62 * look.half_width, 0.10 * look.half_height))
     brush.soft(lower, paint * 0.55, 0.30, 9)
+
+
+def _draw_bunching(brush: Brush, mask: Mask, paint: Colour) -> None:
+    """A mask pulled down bunches up: deep folds close together, which no mask over the nose has."""
+    h = mask.look.half_height
+    for share in (0.12, 0.42, 0.72):
+        fold = mask.row(share, width=0.86, sag=0.05)
+        brush.stroke([(x, y + 0.035 * h) for x, y in fold], mix(paint, WHITE, 0.7), 7, taper=0.3)
+        brush.stroke(fold, paint * 0.5, 7, taper=0.3)
 
 
 def _draw_straps(brush: Brush, mask: Mask, paint: Colour) -> None:

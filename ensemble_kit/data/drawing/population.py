@@ -14,15 +14,15 @@ AGE_CAP = 60
 """As in the users' data, everybody of 60 and over is recorded as 60."""
 GENDERS = ("male", "female")
 STATES = ("worn", "incorrect", "not_worn")
-_DECOY, _MIDDLE = 0.5, 0.4
+_DECOY, _MIDDLE = 0.4, 0.4
 """What does not tell the age is drawn less far from `_MIDDLE`, so that few photos suffice to learn what does."""
 EvalLike = Literal["training", "shifted"]
 
 _TRAINING: NDArray[np.float64] = np.array([[2745, 2050, 415], [3660, 4085, 545]]) / 13500
 """Shares of gender x age class (<30, 30-59, >=60) among the task's training people."""
 _SPANS = ((18, 30), (30, 60), (60, 78))
-_PERSON_NOISE = 2.4
-_PHOTO_NOISE = 1.6
+_PERSON_NOISE = 1.0
+_PHOTO_NOISE = 0.8
 """Years between an age and what shows of it, once a person and mask state, once a photo: these blur the borders."""
 
 
@@ -115,7 +115,7 @@ def cue_ages(person: Person, state: str, rng: np.random.Generator) -> Cues:
 def _shown(age: float) -> float:
     """What an age looks like, 0 to 1: it shows quickest around 30 and around 60, slowly in between."""
     steady = (age - _SPANS[0][0]) / (_SPANS[-1][1] - _SPANS[0][0])
-    shown = 0.10 * steady + 0.55 * _rise((age - 30.5) / 2) + 0.35 * _rise((age - 60.5) / 2)
+    shown = 0.10 * steady + 0.55 * _rise((age - 30.0) / 1.2) + 0.35 * _rise((age - 60.0) / 1.2)
     return float(np.clip(shown, 0, 1))
 
 

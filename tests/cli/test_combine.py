@@ -32,7 +32,8 @@ def ensemble(saved: Path) -> ConditionalEnsemble:
 
 
 def answers(folder: Path) -> list[int]:
-    return read_submission(folder / "results" / "submission.csv", SCHEMA)[1].tolist()
+    labels: list[int] = read_submission(folder / "results" / "submission.csv", SCHEMA)[1].tolist()
+    return labels
 
 
 @pytest.mark.parametrize("route", ["hard", "soft", "threshold=0.7", "top-k=2", "sparse=0.2", "age:top_k=2"])

@@ -31,6 +31,7 @@ from ensemble_kit.ensemble import Combined, ConditionalEnsemble
 from ensemble_kit.errors import DataError, EnsembleKitError, UsageError
 from ensemble_kit.graph import Graph
 from ensemble_kit.ids import match_ids
+from ensemble_kit.joint import with_known
 from ensemble_kit.metrics import accuracy
 from ensemble_kit.predictions import Predictions, load_predictions, save_predictions
 from ensemble_kit.routing import ROUTERS, route_hard
@@ -392,3 +393,69 @@ def test_the_hash_seed_changes_no_bit() -> None:
         for seed in ("0", "1")
     }  # fmt: skip
     assert len(outputs) == 1
+
+
+def test_facts_are_told_to_the_soft_joint_only() -> None:
+    experts, truth = faces(), {"mask": np.arange(40) % 3}
+    soft = combine(experts)
+    assert np.array_equal(probs(soft.given(truth)), with_known(probs(soft), SCHEMA, truth))
+    for options in (
+        {"route": "hard"},
+        {"route": "hard", "vote_at": "joint"},
+        {"route": "top_k=2", "voters": ["fold0"]},
+    ):
+        with pytest.raises(UsageError, match=r"known facts need the soft joint, found \d+ rows of another"):
+            combine(experts, **options).given(truth)
+    for layer in experts[1].layers:
+        layer[7] = 0
+    assert combine(experts).given(truth).joint.labels()[7] == -1
+
+
+@pytest.mark.parametrize("route", list(ROUTERS))
+@pytest.mark.parametrize("vote_at", VOTE_AT)
+def test_in_float64_the_joint_is_the_oracles_to_the_twelfth_digit(route: str, vote_at: str) -> None:
+    experts = faces(20)
+    single = Case(SCHEMA, FACE_GRAPH, voted(experts, "soft", [1, 1, 1]), "refuse", 20)
+    chains = [Case(SCHEMA, FACE_GRAPH, [e.select_voters([f]) for e in experts], "refuse", 20) for f in FOLDS]
+    cases = [single] if vote_at == "expert" else chains
+    expected = np.mean([[oracle_joint(case, row, ROUTE_GATES[route]) for row in range(20)] for case in cases], axis=0)
+    found = combine(experts, route=route, vote_at=vote_at, dtype="float64")
+    np.testing.assert_allclose(probs(found), expected, rtol=0, atol=1e-12)
+    assert np.array_equal(probs(combine(experts, route=route, vote_at=vote_at)), probs(found).astype(np.float32))
+    if vote_at == "expert":
+        soft = [oracle_joint(single, row, ROUTE_GATES["soft"]) for row in range(20)]
+        np.testing.assert_allclose(found.distance, np.abs(expected - soft).sum(axis=1) / 2, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("route", list(ROUTERS))
+@pytest.mark.parametrize("vote_at", VOTE_AT)
+def test_a_photo_named_twice_gets_the_same_bits_twice(
+    route: str, vote_at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experts = faces(12)
+    whole = combine(experts, route=route, vote_at=vote_at, dtype="float64")
+    rows, ids = [3, 3, 0, 11, 3], [f"copy{place}" for place in range(5)]
+    copies = [
+        Predictions(e.attributes, [x[rows] for x in e.layers], ids, e.condition, e.classes, e.voters) for e in experts
+    ]
+    for block in (1, 2, 8192):
+        monkeypatch.setattr(module, "BLOCK_ROWS", block)
+        found = combine(copies, route=route, vote_at=vote_at, dtype="float64")
+        assert np.array_equal(probs(found), probs(whole)[rows])
+        assert np.array_equal(found.distance, whole.distance[rows], equal_nan=True)
+
+
+def test_columns_finer_than_the_classes_are_added_up_before_combining() -> None:
+    experts, random = faces(), np.random.default_rng(8)
+    fine = Predictions(
+        SCHEMA["age"],
+        random_probs(random, 3, 40, 4),
+        sample_ids(40),
+        {"mask": "worn"},
+        edges=[25, 30, 60],
+        voters=FOLDS,
+    )
+    summed = [np.stack([x[:, 0] + x[:, 1], x[:, 2], x[:, 3]], axis=1) for x in fine.layers]
+    coarse = Predictions(SCHEMA["age"], summed, sample_ids(40), {"mask": "worn"}, voters=FOLDS)
+    expected = combine([*experts[:2], coarse, *experts[3:]], route="hard")
+    assert np.array_equal(probs(combine([*experts[:2], fine, *experts[3:]], route="hard")), probs(expected))

@@ -78,6 +78,8 @@ def _by_state(whole: Specialising, states: Sequence[Specialising]) -> list[str]:
     for verdict, text in words.items():
         own = [f"{row.state} ({row.n_people if verdict == TOO_FEW else row.gain})" for row in states]
         chosen = [one for one, row in zip(own, states, strict=True) if row.verdict == verdict]
+        if verdict == NO_DIFFERENCE and len(chosen) > NAMED:
+            chosen = [f"{len(chosen)} states"]
         parts += [f"{text} {listed(chosen)}"] if chosen else []
     hint = (
         ' There, leave the specialised expert out and combine with "--fallback pooled".'
@@ -101,7 +103,7 @@ def on_errors(whole: ErrorSplit, parents: Sequence[str]) -> str:
         return f"{whole.node}: no photo is wrong in {what}."
     shares = whole.shares
     difference = shares["wrong_expert"] - shares["wrong_route"]
-    router = f"what tells {listed(parents)}"
+    router = f"what predicts {' and '.join(parents)}"
     todo = (
         f"Work on the {whole.node} experts first."
         if difference > ALIKE

@@ -107,6 +107,7 @@ class CrossCell:
     node: str
     expert: str
     state: str
+    is_pooled: bool
     answers_state: bool
     """This expert is the one that the graph asks in this state."""
     n_samples: int

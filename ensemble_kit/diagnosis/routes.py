@@ -122,6 +122,7 @@ def _cell(
         node=question.node.name,
         expert=expert.describe(),
         state=name,
+        is_pooled=not expert.condition,
         answers_state=is_own,
         n_samples=len(rows),
         n_missing=int((inside & ~computed).sum()),

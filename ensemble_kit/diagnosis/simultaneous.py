@@ -38,7 +38,7 @@ def simultaneous(
         >>> alone = simultaneous([0.0], draws[:1], [1000])[0]
         >>> three = simultaneous([0.0] * 3, draws, [1000] * 3)[0]
         >>> f"{alone[1]:.1f} {three[1]:.1f}"
-        '2.0 2.4'
+        '1.9 2.4'
     """
     if not len(values):
         return []

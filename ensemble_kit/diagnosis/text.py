@@ -160,7 +160,9 @@ def _cell(row: CrossCell) -> str:
 
 
 def _cross_many(rows: Sequence[CrossCell], experts: Sequence[str]) -> str:
-    """Of many states each expert's accuracy where it is asked and elsewhere."""
+    """Of many states each expert's accuracy where it is asked and elsewhere; the pooled one first, as it knows all."""
+    pooled = [row.expert for row in rows if row.is_pooled]
+    experts = sorted(experts, key=lambda name: name not in pooled)
     cells = []
     for expert in experts[:MAX_ROWS]:
         line = [_short(expert, 40)]

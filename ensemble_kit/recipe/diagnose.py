@@ -42,7 +42,7 @@ def diagnose_target(
         answers: a file of answers; default the labels of the data set's evaluation photos.
         people: a table with the person of each photo and columns for `subgroups`; default beside the answers.
         data: the data set; a run knows its own.
-        subgroups: names of columns, of `people`, of `answers`, or of the run's samples.csv.
+        subgroups: names of columns, of `people`, of `answers`, or, out of fold, of the run's samples.csv.
         fallback: refuse or pooled; default the run's or the recipe's.
         options: vote, metric, n_boot, seed, as `diagnose` takes them.
 
@@ -54,7 +54,8 @@ def diagnose_target(
         run = Run.open(target)
         photos = answered_photos(run, answers=answers, people=people, data=data)
         schema, graph, missing = run.schema, run.graph, run.combine["fallback"]
-        tables = [file for file in (people, answers, run.folder / "samples.csv") if file is not None]
+        samples = run.folder / "samples.csv" if photos.is_held_out else None
+        tables = [file for file in (people, answers, samples) if file is not None]
     elif (target / "predictions.json").is_file():
         photos = _answered_set(target, recipe, answers, people, data)
         schema, graph, missing = read_prediction_schema(target), recipe.graph, recipe.combine.fallback
@@ -109,8 +110,8 @@ def read_column(name: str, tables: Sequence[Path], ids: IdArray, groups: IdArray
         if name in rows.columns:
             return _joined(name, rows, ids, groups)
         found += [column for column in rows.columns if column not in (*PHOTO_KEYS, *PERSON_KEYS, *found)]
-    where = f"in {', '.join(map(str, tables))}" if tables else "; name a table with --people FILE (ImageID,person,...)"
-    raise UsageError(f'--subgroup "{name}": no such column {where}{nearest(name, found)}')
+    where = f" in {', '.join(map(str, tables))}" if tables else "; name a table with --people FILE (ImageID,person,...)"
+    raise UsageError(f'--subgroup "{name}": no such column{where}{nearest(name, found)}')
 
 
 def _joined(name: str, rows: Rows, ids: IdArray, groups: IdArray | None) -> list[str]:

@@ -28,7 +28,7 @@ def write_csv(path: Path, **columns: object) -> None:
     with open(path, "w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle)
         writer.writerow(list(columns))
-        writer.writerows(zip(*columns.values(), strict=True))  # type: ignore[call-overload]
+        writer.writerows(zip(*columns.values(), strict=True))
 
 
 @pytest.fixture(scope="module")

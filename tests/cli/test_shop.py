@@ -63,9 +63,10 @@ def made(ens: Ens, shop: Path) -> Path:
     done = ens("data", "taxonomy", "data", "--columns", "kind,coarse,fine", "--out", "shop_paths.csv", cwd=shop)
     assert done.code == 0, done.err
     assert "shop_paths.csv: 6 paths (kind 2, coarse 4, fine 6)" in done.out
-    ran = ens("run", "shop.toml", "--data", "data", "--run", "r", cwd=shop, **SMALL)
+    one_share = {name: value for name, value in SMALL.items() if name != "ENS_FOLDS"}
+    ran = ens("run", "shop.toml", "--data", "data", "--run", "r", "--val-ratio", 0.3, cwd=shop, **one_share)
     assert ran.code == 0, ran.err
-    assert "6 experts x 2 folds on 60 photos" in ran.out
+    assert "6 experts x 1 folds on 60 photos" in ran.out
     return shop
 
 
@@ -115,13 +116,6 @@ def test_the_flat_structure_and_the_scores(ens: Ens, made: Path, tmp_path: Path)
     text = ens("evaluate", "r", cwd=made)
     assert text.code == 0, text.err
     assert "mask" not in text.out
-
-
-def test_an_expert_is_trained_by_its_parent(ens: Ens, made: Path, tmp_path: Path) -> None:
-    words = ("train", "fine", "--given", "coarse=Potato", "--recipe", "shop.toml", "--data", "data", "--run", tmp_path)
-    done = ens(*words, cwd=made, **SMALL)
-    assert done.code == 0, done.err
-    assert "fine given coarse=Potato" in done.out
 
 
 def test_a_photo_off_the_taxonomy_is_named(ens: Ens, made: Path) -> None:

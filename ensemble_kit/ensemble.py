@@ -79,6 +79,25 @@ class ConditionalEnsemble:
         ...     return np.where(sure, belief == belief.max(axis=1, keepdims=True), belief)
         >>> ensemble.combine(route=my_route).counts
         {'mask': 2, 'age given mask=worn': 1, 'age given mask=incorrect,not_worn': 2}
+
+        Every row tells how it came about:
+
+        >>> rows = ensemble.combine(route="threshold=0.75").rows()
+        >>> rows["age_route"].tolist(), rows["age_state"].tolist()
+        (['2 of 3 states', 'one state'], ['mask=worn', 'mask=incorrect'])
+        >>> rows["experts"].tolist()
+        ['mask; age given mask=worn; age given mask=incorrect,not_worn', 'mask; age given mask=incorrect,not_worn']
+
+        How far a route is from the exact chain rule is known for every row:
+
+        >>> ensemble.combine(route="hard").distance.round(3).tolist()
+        [0.5, 0.2]
+
+        A function on one expert's probabilities, here one that halves its confidence:
+
+        >>> adjusted = ensemble.combine(adjust={"mask": lambda probs: 0.5 * probs + 0.5 / 3}, dtype="float64")
+        >>> adjusted.joint.marginal("mask").probs[0].round(3).tolist()
+        [[0.417, 0.167, 0.417], [0.217, 0.567, 0.217]]
     """
 
     def __init__(self, schema: Schema, graph: Graph, experts: Sequence[Predictions], *, fallback: Fallback = "refuse"):

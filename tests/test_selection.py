@@ -106,6 +106,7 @@ def test_the_selection_is_that_of_a_loop_inside_and_outside_the_folds(
         single = caruana(lambda c, rows=outside: score(rows, c), 4, 0, 1)  # type: ignore[misc]
         joined[inside] = vote_soft(probs[:, inside], np.array(own, dtype=np.float64))
         alone[inside] = vote_soft(probs[:, inside], np.array(single, dtype=np.float64))
+    assert found.over_all.value == pytest.approx(sign * (found.nested_score - found.nested_all))
     probs = joined[None]
     assert found.nested_score == pytest.approx(sign * score(every, [1]))
     probs = alone[None]

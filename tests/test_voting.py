@@ -88,6 +88,7 @@ def test_nor_do_they_decide_ties_of_decimal_numbers(vote: Vote, seed: int) -> No
     probs = random.multinomial(10, np.full(n_classes, 1 / n_classes), size=(n_voters, 40)) / 10
     weights = random.integers(1, 4, size=n_voters) / 10
     result = vote(probs, weights)
+    np.testing.assert_allclose(result.sum(axis=1), 1, rtol=0, atol=1e-12)
     order = random.permutation(n_voters)
     for again in (
         vote(probs[order], weights[order]),
@@ -182,6 +183,15 @@ def test_median_is_the_middle_of_the_voters_written_out(seed: int) -> None:
         total = sum(middle)
         expected = [m / total for m in middle] if total else vote_soft(probs[:, row : row + 1], weights)[0].tolist()
         np.testing.assert_allclose(result[row], expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("vote", [vote_geometric, vote_median])
+def test_where_nothing_is_left_the_soft_vote_answers(vote: Vote) -> None:
+    sure = np.eye(3)[:, None]  # three voters, sure of three classes: each is vetoed twice, and each median is 0
+    silent, open_row = np.zeros((3, 1, 3)), np.full((3, 1, 3), 1 / 3)
+    result = vote(np.concatenate([open_row, sure, silent], axis=1), np.array([2.0, 2.0, 1.0]))
+    expected = np.array([[1 / 3, 1 / 3, 1 / 3], [0.4, 0.4, 0.2], [0, 0, 0]])
+    np.testing.assert_allclose(result, expected, rtol=0, atol=1e-15)
 
 
 def test_half_of_the_weight_is_half_however_it_rounds() -> None:

@@ -81,10 +81,12 @@ def vote_of(labels: Ints) -> Ints:
     votes = np.zeros((labels.shape[1], N_CLASSES))
     for own in labels:
         votes[np.arange(labels.shape[1]), own] += 1
-    return votes.argmax(axis=1)
+    winner: Ints = votes.argmax(axis=1)
+    return winner
 
 
 def public_scores(random: np.random.Generator, right: NDArray[np.bool_], n_scored: int | None) -> Floats:
     """Accuracies rounded to four digits, on all photos or on a part drawn by chance."""
     rows = np.arange(right.shape[1]) if n_scored is None else random.permutation(right.shape[1])[:n_scored]
-    return np.round(right[:, rows].mean(axis=1), 4)
+    scores: Floats = np.round(right[:, rows].mean(axis=1), 4)
+    return scores

@@ -146,10 +146,10 @@ def _density_of_vote(
     gain = max(possible - base, 0.0)
     low, middle, high = (base + share * gain for share in GAIN)
     extra = 0.0 if noise is None else float(np.sqrt(parts @ noise @ parts))
-    least = float(shares[1] - shares[0])
     gap = (1 - shares) - middle
     spread = np.where(gap < 0, middle - low, high - middle) / 1.645
-    return np.asarray(np.exp(-((gap / np.hypot(spread, max(extra, least))) ** 2) / 2))
+    squares = (gap / np.hypot(spread, max(extra, ROUNDING / 10))) ** 2
+    return np.asarray(np.exp((squares.min() - squares) / 2))  # the largest is 1, also where the middle is not possible
 
 
 def _parts(between: FloatArray, to_target: FloatArray) -> FloatArray:

@@ -24,16 +24,13 @@ from ensemble_kit.arrays import FloatArray
 LIKENESS_MEAN, LIKENESS_SPREAD = 0.55, 0.2
 """Prior of the mean likeness; wide, as it is seen in the known pairs."""
 
-SPREADS_CENTRE, SPREADS_SPREAD = 0.03, 0.8
+SPREADS_CENTRE, SPREADS_SPREAD = 0.015, 1.0
 """Prior of the two spreads: log-normal, so that two known submissions, which show one pair, still give an interval."""
 
 SPREADS = np.geomspace(0.005, 0.2, 8)
 
-ERROR_SPREAD = 0.5
-"""Prior of the target's error share: log-normal around the known ones', two in three within a factor of 1.65."""
-
-WITNESSES = 3.5
-"""Submissions come in families, so the target's likeness to k others is worth no more than that to this many."""
+ERROR_SPREAD = 0.4
+"""Prior of the target's error share: log-normal around the known ones', two in three within a factor of 1.5."""
 
 N_SHARES = 241
 ALIKE_WRONG = 0.6
@@ -112,11 +109,10 @@ def _density(
         differ = np.append(between[i, j], to_target)
         slopes = _slopes(guess[first], guess[second], differ, members, guess)[:, :n_known]
         fixed += slopes @ noise[0] @ slopes.T
-    spread = np.append(np.ones(len(i)), np.full(n_known, max(1.0, n_known / WITNESSES)))
     logs = []
     for own in SPREADS:
         for rest in SPREADS:
-            root = np.linalg.cholesky(own**2 * members @ members.T + rest**2 * np.diag(spread) + fixed)
+            root = np.linalg.cholesky(own**2 * members @ members.T + rest**2 * np.eye(len(first)) + fixed)
             scaled = np.linalg.solve(root, values)
             prior = (np.log(own / SPREADS_CENTRE) ** 2 + np.log(rest / SPREADS_CENTRE) ** 2) / SPREADS_SPREAD**2
             logs.append(-((scaled**2).sum(axis=0) + prior) / 2 - np.log(np.diagonal(root)).sum())

@@ -300,6 +300,8 @@ def test_runs_are_weighed_out_of_fold_and_their_folds_share_the_weight(world: Pa
         own = item.value.weights
         assert set(own) == {"fold0", "fold1", "set1:fold0", "set1:fold1"}
         assert own["fold0"] == own["fold1"] > own["set1:fold0"] == own["set1:fold1"]
+    ens("weights", world / "good", world / "bad", "--on", "experts", "--rounds", 0, "-o", file)
+    assert [sum(item.value.weights.values()) for item in load_fitted(file)] == [1.0] * 5  # one vote, by two folds
     ens("weights", world / "good", world / "bad", "--rounds", 2, "-o", file)
     (item,) = load_fitted(file)
     assert item.where == "joint"

@@ -190,11 +190,18 @@ def test_an_adjustment_may_abstain_and_may_write_into_what_it_is_given() -> None
         values[values.max(axis=1) < 0.7] = 0
         return values
 
+    def in_place(values: FloatArray) -> FloatArray:
+        values[:] = sharper(values)
+        return values
+
     experts = face_experts(4, 30)
     before = experts[1].layers[0].copy()
     result = combine(experts, adjust={"gender": sure_only})
     assert np.array_equal(result.joint.labels() < 0, before.max(axis=1) < 0.7)
     assert np.array_equal(experts[1].layers[0], before)
+    for key in ("gender", "joint"):
+        expected = combine(experts, adjust={key: sharper})
+        assert np.array_equal(probs(combine(experts, adjust={key: in_place})), probs(expected))
 
 
 def by_batch(values: FloatArray) -> FloatArray:

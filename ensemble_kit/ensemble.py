@@ -193,7 +193,7 @@ class ConditionalEnsemble:
         for start in range(0, n_samples, n_rows):
             stop = min(start + n_rows, n_samples)
             passed = panel.answer(start, stop, routes)
-            joint[start:stop] = passed.joint
+            joint[start:stop] = passed.joint.astype(joint.dtype)  # rounded as it lies, then turned: twice as fast
             trace.fill(start, stop, passed)
         panel.refuse_missing()
         classes = [

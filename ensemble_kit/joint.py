@@ -20,7 +20,7 @@ from ensemble_kit.arrays import BoolArray, FloatArray, IntArray
 from ensemble_kit.errors import DataError
 from ensemble_kit.graph import Node
 from ensemble_kit.plan import Part, Plan, Step, make_plan
-from ensemble_kit.routing import Route, ask_route, route_soft, watch_gate
+from ensemble_kit.routing import Route, ask_route, highest_belief, route_soft, watch_gate
 from ensemble_kit.schema import Schema
 
 __all__ = ["Passed", "Plan", "Read", "Routed", "Step", "forward", "make_plan", "with_known"]
@@ -79,7 +79,7 @@ def forward(plan: Plan, n_rows: int, read: Read, routes: Mapping[Node, Route]) -
     for step in plan.steps:
         if step.node.parents:
             belief = _belief(step, prefixes)
-            gate = ask_route(routes.get(step.node, route_soft), np.array(belief.T, order="C"))
+            gate = ask_route(routes.get(step.node, route_soft), belief.T)
             opened = np.ascontiguousarray(gate.T)
             confidence, kept, is_share = watch_gate(belief, opened)
             routed[step.node] = Routed(gate, confidence, kept)
@@ -105,11 +105,17 @@ def _belief(step: Step, prefixes: FloatArray) -> FloatArray:
 
 def _reweigh(prefixes: FloatArray, state_of: IntArray, gate: FloatArray, belief: FloatArray) -> FloatArray:
     """Every prefix times gate / belief of its state, 0/0 = 0; where the gate is the belief, bit for bit what it was."""
+    if gate is belief:
+        return prefixes
     same = gate == belief
     if same.all():
         return prefixes
-    share = np.divide(prefixes, belief[state_of], out=np.zeros_like(prefixes), where=belief[state_of] > 0)
-    return np.where(same[state_of], prefixes, share * gate[state_of])
+    moved = np.zeros_like(prefixes)
+    for share, prefix, state in zip(moved, prefixes, state_of.tolist(), strict=True):
+        np.divide(prefix, belief[state], out=share, where=belief[state] > 0)
+        share *= gate[state]
+        np.copyto(share, prefix, where=same[state])
+    return moved
 
 
 def _extend(step: Step, prefixes: FloatArray, is_open: BoolArray, read: Read) -> tuple[FloatArray, BoolArray]:
@@ -127,10 +133,15 @@ def _extend(step: Step, prefixes: FloatArray, is_open: BoolArray, read: Read) ->
         if not len(rows):
             continue
         answers = _pull(read, number, rows, n_rows)
-        silent = np.asarray(~(answers > 0).any(axis=0))
-        abstains[rows] |= silent[rows]
+        silent = highest_belief(answers) <= 0
+        if len(rows) == n_rows:
+            abstains |= silent
+        else:
+            abstains[rows] |= silent[rows]
         for part in parts:
-            longer[part.after] = prefixes[part.before] * _possible(answers, part)[part.place]
+            chosen = _possible(answers, part)
+            for after, before, place in part.triples:
+                np.multiply(prefixes[before], chosen[place], out=longer[after])
     if abstains.any():
         longer[:, abstains] = 0
     return longer, abstains
@@ -140,7 +151,7 @@ def _pull(read: Read, number: int, rows: IntArray, n_rows: int) -> FloatArray:
     """`(n_classes, n_rows)`; zero in the rows that are not needed, which may not have been computed."""
     values = read(number, rows)
     if len(rows) == n_rows:
-        return np.array(values.T, dtype=np.float64, order="C")
+        return np.ascontiguousarray(values.T, dtype=np.float64)
     answers = np.zeros((values.shape[1], n_rows), dtype=np.float64)
     answers[:, rows] = values.T
     return answers

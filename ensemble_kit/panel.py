@@ -11,7 +11,7 @@ from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.graph import Node
 from ensemble_kit.hooks import Adjust, HookNames, Weights, adjusts_of, ask_adjust, votes_of, weights_of
 from ensemble_kit.joint import Passed, Plan, Routed, forward
-from ensemble_kit.predictions import SUM_TOLERANCE, Predictions
+from ensemble_kit.predictions import SUM_TOLERANCE, Predictions, are_all_one
 from ensemble_kit.routing import Route
 from ensemble_kit.voting import Vote, ask_vote
 
@@ -85,8 +85,8 @@ class Panel:
 
     def _by_expert(self, routes: Mapping[Node, Route]) -> Passed:
         def read(number: int, rows: IntArray) -> FloatArray:
-            probs = np.stack([self._layer(number, voter, rows) for voter in range(len(self.weights[number]))])
-            values = ask_vote(self.votes[number], probs, self.weights[number], self._tolerance(number))
+            probs = self._layers(number, rows, range(len(self.weights[number])))
+            values = ask_vote(self.votes[number], probs, self.weights[number], self._tolerance(number), checked=True)
             return self._adjusted(number, self._present(number, rows, values))
 
         return forward(self.plan, self.stop - self.start, read, routes)
@@ -102,7 +102,7 @@ class Panel:
                 continue
 
             def read(number: int, rows: IntArray, voter: int = voter) -> FloatArray:
-                values = self._layer(number, voter, rows).astype(np.float64)
+                values = self._layers(number, rows, [voter])[0].astype(np.float64)
                 return self._adjusted(number, self._present(number, rows, values))
 
             passed.append(forward(self.plan, self.stop - self.start, read, routes))
@@ -111,16 +111,33 @@ class Panel:
         joint = ask_vote(self.joint_vote, np.stack(chains), weights, tolerance)
         return _mean(passed, weights[weights > 0], joint)
 
-    def _layer(self, number: int, voter: int, rows: IntArray) -> FloatArray:
-        """`(len(rows), n_classes)` of one voter; rows count within the block."""
-        layer, join = self.experts[number].layers[voter], self.rows[number]
-        if len(rows) == self.stop - self.start and join is None:
-            values = np.asarray(layer[self.start : self.stop])
-        else:
-            values = np.asarray(layer[rows + self.start if join is None else join[rows + self.start]])
-        if isinstance(layer, np.memmap):
-            self.experts[number].check(values, voter)
-        return values
+    def _layers(self, number: int, rows: IntArray, voters: Sequence[int]) -> FloatArray:
+        """`(n_voters, len(rows), n_classes)`; rows count within the block.
+
+        What is mapped from files is checked here, all voters at once; a fault is then looked for one by one.
+        """
+        expert, join = self.experts[number], self.rows[number]
+        is_whole = len(rows) == self.stop - self.start
+        layers = [expert.layers[voter] for voter in voters]
+        probs = np.empty((len(layers), len(rows), len(expert.classes)), dtype=np.result_type(*layers))
+        for values, layer in zip(probs, layers, strict=True):
+            plain = layer.view(np.ndarray)
+            if join is not None:
+                plain.take(join[rows + self.start], axis=0, out=values, mode="clip")
+            elif is_whole:
+                values[:] = plain[self.start : self.stop]
+            else:
+                plain[self.start : self.stop].take(rows, axis=0, out=values, mode="clip")
+        if any(isinstance(layer, np.memmap) for layer in layers) and not self._are_good(number, probs):
+            for values, voter in zip(probs, voters, strict=True):
+                expert.check(values, voter)
+        return probs
+
+    def _are_good(self, number: int, probs: FloatArray) -> bool:
+        total = probs[:, :, 0] + probs[:, :, -1]
+        for column in range(1, probs.shape[2] - 1):
+            total += probs[:, :, column]
+        return are_all_one(total, self._tolerance(number)) and bool(probs.min(initial=0) >= 0)
 
     def _tolerance(self, number: int) -> float:
         return SUM_TOLERANCE * len(self.experts[number].attributes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -34,6 +35,11 @@ class Part:
     """For each of them the prefix it continues."""
     place: IntArray
     """For each of them its position in `columns`."""
+
+    @cached_property
+    def triples(self) -> list[tuple[int, int, int]]:
+        """(after, before, place) of each."""
+        return list(zip(self.after.tolist(), self.before.tolist(), self.place.tolist(), strict=True))
 
 
 @dataclass(frozen=True)

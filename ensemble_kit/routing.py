@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
-from ensemble_kit.arrays import BoolArray, FloatArray, IntArray
+from ensemble_kit.arrays import BoolArray, FloatArray, IntArray, argmax_rows, by_class
 from ensemble_kit.errors import UsageError, nearest
 
 Route = Callable[[FloatArray], FloatArray]
@@ -33,8 +34,10 @@ def route_soft(belief: FloatArray) -> FloatArray:
 
 def route_hard(belief: FloatArray) -> FloatArray:
     """The expert of the most probable state answers alone; ties go to the lowest state."""
-    gate = np.zeros(belief.shape, dtype=np.float64)
-    np.put_along_axis(gate, belief.argmax(axis=1)[:, None], 1.0, axis=1)
+    best = argmax_rows(belief)
+    gate = by_class(*belief.shape)
+    for state, column in enumerate(gate.T):
+        np.equal(best, state, out=column)
     return gate
 
 
@@ -55,7 +58,7 @@ def route_threshold(at: float) -> Route:
         raise UsageError(f'route "threshold": expected a probability from 0 to 1, found {at!r}; write "threshold=0.9"')
 
     def route(belief: FloatArray) -> FloatArray:
-        is_sure = belief.max(axis=1, keepdims=True) >= at
+        is_sure = highest_belief(belief.T)[:, None] >= at
         return np.where(is_sure, route_hard(belief), belief)
 
     return _named(route, f"threshold={at}")
@@ -155,6 +158,10 @@ ROUTERS: Mapping[str, Route | RouteFamily] = {
 """A further route is one function and one row here; `combine` takes a function as well as a name."""
 
 
+OWN: WeakSet[Route] = WeakSet([route_hard, route_soft])
+"""Known to keep the contract, in any layout (tests show it): not checked again and again."""
+
+
 def find_route(route: str | Route) -> Route:
     """The route of a name, or the function itself.
 
@@ -206,6 +213,7 @@ def _is_number(value: object) -> bool:
 def _named(route: Route, name: str) -> Route:
     route.__name__ = name
     route.__qualname__ = name
+    OWN.add(route)
     return route
 
 
@@ -223,17 +231,19 @@ def watch_gate(belief: FloatArray, gate: FloatArray) -> tuple[FloatArray, FloatA
         >>> confidence.tolist(), kept.tolist(), is_share.tolist()
         ([0.5, 0.5], [0.5, 0.75], [True, False])
     """
-    highest: FloatArray = belief.max(axis=0, initial=0)
-    if np.array_equal(belief, gate):  # the soft route, and nearly free
+    highest = highest_belief(belief)
+    if gate is belief or np.array_equal(belief, gate):  # the soft route, and nearly free
         return highest, (highest > 0).astype(np.float64), np.ones(len(highest), dtype=np.bool_)
     total, inside, spoken, apart = (np.zeros(belief.shape[1], dtype=np.float64) for _ in range(4))
-    for weight, opened in zip(belief, gate, strict=True):
+    kept_weights = [np.multiply(weight, opened > 0) for weight, opened in zip(belief, gate, strict=True)]
+    for weight, opened, kept_weight in zip(belief, gate, kept_weights, strict=True):
         total += weight
-        inside += np.where(opened > 0, weight, 0)
+        inside += kept_weight
         spoken += opened
-    for weight, opened in zip(belief, gate, strict=True):
-        difference = opened * inside - np.where(opened > 0, weight, 0) * spoken
-        np.maximum(apart, np.abs(difference), out=apart)
+    for opened, kept_weight in zip(gate, kept_weights, strict=True):
+        difference = opened * inside
+        difference -= kept_weight * spoken
+        np.maximum(apart, np.abs(difference, out=difference), out=apart)
     kept = np.divide(inside, total, out=np.zeros_like(total), where=total > 0)
     return highest, kept, np.asarray(apart <= SHARE_TOLERANCE * inside * spoken)
 
@@ -241,16 +251,32 @@ def watch_gate(belief: FloatArray, gate: FloatArray) -> tuple[FloatArray, FloatA
 def ask_route(route: Route, belief: FloatArray) -> FloatArray:
     """The gate of a route, the contract checked; rows without any belief (abstained before) are not asked.
 
+    Args:
+        belief: `(n_samples, n_states)`, laid out state by state.
+
     Raises:
         UsageError: a gate that breaks the contract, or that changes when a row is asked alone.
     """
-    live = np.flatnonzero(belief.any(axis=1)).astype(np.int64)
-    gate = np.zeros(belief.shape, dtype=np.float64)
-    if len(live) == len(belief):
-        gate[:] = _checked(route, belief)
-    elif len(live):
+    is_live = highest_belief(belief.T) > 0
+    if route in OWN:
+        gate = route(belief)
+        if not is_live.all():
+            gate = np.where(is_live[:, None], gate, 0.0)
+        return gate
+    if is_live.all():
+        return _checked(route, np.ascontiguousarray(belief))
+    live, gate = np.flatnonzero(is_live), by_class(*belief.shape)
+    if len(live):
         gate[live] = _checked(route, np.ascontiguousarray(belief[live]))
     return gate
+
+
+def highest_belief(belief: FloatArray) -> FloatArray:
+    """`(n_samples,)` of a belief with the states first."""
+    highest: FloatArray = np.zeros(belief.shape[1], dtype=np.float64)
+    for weight in belief:
+        np.maximum(highest, weight, out=highest)
+    return highest
 
 
 def _checked(route: Route, belief: FloatArray) -> FloatArray:

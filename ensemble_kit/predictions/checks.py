@@ -16,8 +16,10 @@ def check_probs(probs: FloatArray, who: str, tolerance: float = SUM_TOLERANCE) -
     values = np.asarray(probs)
     with np.errstate(invalid="ignore", over="ignore"):  # infinities are refused below, in words
         total = _row_sums(values)
+    if are_all_one(total, tolerance) and values.min(initial=0) >= 0:  # nearly always, and many times as fast
+        return
     good = (np.abs(total - 1) <= tolerance) | (total == 0)
-    if good.all() and values.min(initial=0) >= 0:  # nearly always, and five times faster than row by row
+    if good.all() and values.min(initial=0) >= 0:
         return
     lowest = values.min(axis=1, initial=0)
     wrong = ~((good & (lowest >= 0)) | np.isnan(values).all(axis=1))
@@ -27,6 +29,11 @@ def check_probs(probs: FloatArray, who: str, tolerance: float = SUM_TOLERANCE) -
             f"{who}: expected probabilities, each row >= 0 with sum 1; row {row} has sum {total[row]:.4g} and "
             f"lowest {lowest[row]:.4g} ({int(wrong.sum())} such rows); logits need a softmax first"
         )
+
+
+def are_all_one(total: FloatArray, tolerance: float) -> bool:
+    """Whether no sum is further from 1 than the tolerance; False with NaN among them."""
+    return bool(total.min(initial=1) >= 1 - tolerance and total.max(initial=1) <= 1 + tolerance)
 
 
 def _row_sums(values: FloatArray) -> FloatArray:

@@ -117,8 +117,10 @@ class Block:
 def in_blocks(probs: FloatArray, weights: FloatArray, rule: Callable[[Block], FloatArray]) -> FloatArray:
     """A rule `block -> (n_rows, n_classes)` on all rows, classes that are level made so."""
     n_samples, n_classes = probs.shape[1:]
-    result = np.empty((n_samples, n_classes), dtype=np.float64)
     size = max(1, BLOCK_NUMBERS // max(1, n_classes))
+    if n_samples <= size:
+        return rule(Block(probs, weights))
+    result = np.empty((n_samples, n_classes), dtype=np.float64)
     for start in range(0, n_samples, size):
         block = Block(probs[:, start : start + size], weights)
         result[start : start + size] = rule(block)
@@ -161,7 +163,7 @@ def _add_up(block: Block) -> tuple[FloatArray, FloatArray]:
     spoken = np.zeros(block.n_rows, dtype=np.float64)
     for own, weight in block.voters:
         _add(total, own.astype(np.float64), weight)
-        spoken += weight * speaks(own)
+        spoken += weight if own[:, 0].all() else weight * speaks(own)
     return total, spoken
 
 

@@ -99,7 +99,7 @@ def estimate_accuracy(
     part = scored_on is not None and scored_on < n_samples
     noise = noise_of_scores(between, errors, int(scored_on or n_samples), n_samples) if part else None
     _check_scores(right, between, noise)
-    shares, density = posterior(between, to_target, errors, noise)
+    shares, density = posterior(between, to_target, errors, n_samples, noise)
     new = float((others != own).all(axis=0).mean())
     usual = np.mean([_newness(others[row], np.delete(others, row, axis=0)) for row in range(len(others))])
     newness = _newness(own, others) / float(usual)

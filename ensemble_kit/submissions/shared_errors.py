@@ -11,7 +11,8 @@ target's own error share: the wrong one would make the target's errors more, or 
 like each other's.
 
 Model: `likeness_ij = mean + own_i + own_j + rest_ij`, normal, with spreads `own` and `rest` that are learnt from the
-known pairs beside a weak prior (integrated over a grid). The answer is the posterior of the target's error share, cut
+known pairs beside a weak prior (integrated over a grid); beside them what chance does to a share of `n` photos, a
+variance of about `(1 - likeness) / (2 n e)`. The answer is the posterior of the target's error share, cut
 to what is possible at all: `|e_t - e_k| <= d_tk`.
 """
 
@@ -39,7 +40,7 @@ part of the photos."""
 
 
 def posterior(
-    between: FloatArray, to_target: FloatArray, errors: FloatArray, noise: FloatArray | None = None
+    between: FloatArray, to_target: FloatArray, errors: FloatArray, n_samples: int, noise: FloatArray | None = None
 ) -> tuple[FloatArray, FloatArray]:
     """The target's error share, as a density on a grid.
 
@@ -47,6 +48,7 @@ def posterior(
         between: `(n_known, n_known)` share of photos on which two known submissions differ.
         to_target: `(n_known,)` share of photos on which the target differs from each.
         errors: `(n_known,)` error shares, inside 0 to 1.
+        n_samples: how many photos.
         noise: `(n_known, n_known)` covariance of these where they were measured on a part of the photos only.
 
     Returns:
@@ -56,10 +58,10 @@ def posterior(
     low = max(float((errors - to_target).max()) - slack, 5e-4, float((to_target - errors).max()) - slack)
     high = max(min(float((errors + to_target).min()) + slack, 1 - 5e-4), low + 1e-9)
     shares = np.linspace(low, high, N_SHARES)
-    density = _density(shares, between, to_target, errors, None)
+    density = _density(shares, between, to_target, errors, n_samples, None)
     if noise is None:
         return shares, density
-    return shares, _density(shares, between, to_target, errors, (noise, _median(shares, density)))
+    return shares, _density(shares, between, to_target, errors, n_samples, (noise, _median(shares, density)))
 
 
 def quantiles(shares: FloatArray, density: FloatArray, wanted: tuple[float, ...]) -> list[float]:
@@ -92,6 +94,7 @@ def _density(
     between: FloatArray,
     to_target: FloatArray,
     errors: FloatArray,
+    n_samples: int,
     noise: tuple[FloatArray, float] | None,
 ) -> FloatArray:
     """The posterior on the grid `shares`; `noise` = covariance of the errors, and a first guess of the target's."""
@@ -103,7 +106,9 @@ def _density(
     first, second = np.append(i, np.arange(n_known)), np.append(j, np.full(n_known, n_known))
     members = np.zeros((len(first), n_known + 1))
     members[np.arange(len(first)), first] = members[np.arange(len(first)), second] = 1
-    fixed = np.full((len(first), len(first)), LIKENESS_SPREAD**2)
+    usual = np.append(errors, np.exp(np.log(errors).mean()))
+    of_few = (1 - LIKENESS_MEAN) / 2 / (n_samples * np.sqrt(usual[first] * usual[second]))
+    fixed = np.diag(of_few) + LIKENESS_SPREAD**2
     if noise is not None:
         guess = np.append(errors, noise[1])
         differ = np.append(between[i, j], to_target)

@@ -31,7 +31,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ek.write_submission(out / "answers.csv", (ids, truth))
     (out / "people.csv").write_text("ImageID,person\n" + "".join(f"{name},p{n // 7}\n" for n, name in enumerate(ids)))
     (out / "info.csv").write_text("ImageID,ans\n" + "".join(f"{name},0\n" for name in reversed(ids)))
-    (out / "few.csv").write_text("ImageID,ans\n000000.jpg,1\n")
+    (out / "apart").mkdir()
+    for name in ("few.csv", "apart/few.csv"):  # apart: no people.csv beside it
+        (out / name).write_text("ImageID,ans\n000000.jpg,1\n")
     return out
 
 
@@ -155,7 +157,7 @@ def test_estimate_is_near_the_truth(ens: Ens, folder: Path) -> None:
         ("compare a.csv a.csv", 2, "a.csv is named twice"),
         ("compare a.csv b.csv --rows b.csv", 2, "is one of those read"),
         ("compare a.csv b.csv --people people.csv", 2, "--people is for intervals"),
-        ("compare a.csv b.csv --answers few.csv", 3, "599 of 600 photos are not in few.csv"),
+        ("compare a.csv b.csv --answers apart/few.csv", 3, "599 of 600 photos are not in apart/few.csv"),
         ("check-submission none.csv", 3, "none.csv: expected a CSV file"),
         ("check-submission a.csv --run nowhere", 3, "nowhere: expected a run"),
         ("estimate c.csv", 2, "expected at least 2 submissions of known score, found 0"),
@@ -168,12 +170,12 @@ def test_estimate_is_near_the_truth(ens: Ens, folder: Path) -> None:
     ],
 )  # fmt: skip
 def test_bad_calls_end_in_one_line(ens: Ens, folder: Path, line: str, code: int, message: str) -> None:
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     done = ens(*line.split(), cwd=folder)
     assert done.code == code, done.err
     assert message in done.err
     assert "Traceback" not in done.err
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
 
 
 @pytest.mark.parametrize("line", ["vote a.csv b.csv -o {}/out.csv", "compare a.csv b.csv --answers answers.csv"])

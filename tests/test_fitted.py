@@ -325,7 +325,8 @@ def test_weights_of_predicted_photos_with_answers(world: Path, tmp_path: Path) -
     ensemble = ConditionalEnsemble(SCHEMA, FACE_GRAPH, both)
     for where, route in (("expert", "soft"), ("joint", "hard")):
         options = ("--answers", world / "answers.csv", "--rounds", 2, "--vote-at", where, "--route", route)
-        ens("weights", *sets, *options, "-o", file)
+        told = ens("weights", *sets, *options, "-o", file)
+        assert f'--route "{route}" --vote-at "{where}" --fitted {file}' in told
         (item,) = load_fitted(file)
         combined = ensemble.combine(route=route, vote_at=where, **as_combine_arguments([item]))  # type: ignore[arg-type]
         assert macro_f1(joint, combined.joint.labels(), 18) == pytest.approx(item.value.score)

@@ -50,6 +50,7 @@ def fit(
 
     find_fitter(kind)
     named = sources or [default_run()]
+    settings = given({"route": route, "vote": vote, "vote_at": vote_at})
     labelled = read_labelled(
         named,
         recipe=load_recipe(recipe),
@@ -57,10 +58,10 @@ def fit(
         people=people,
         data=data,
         name=name,
-        settings=given({"route": route, "vote": vote, "vote_at": vote_at}),
+        settings=settings,
     )
     options = FitOptions(on, metric, rounds=rounds, bags=bags, n_folds=folds, seed=seed)  # type: ignore[arg-type]
-    report = fit_kind(kind, labelled, options, out or named[0] / "results" / f"{kind}.json", named)
+    report = fit_kind(kind, labelled, options, out or named[0] / "results" / f"{kind}.json", named, settings)
     print(dumps(report.to_json(), indent=2) if json else report.text())
 
 

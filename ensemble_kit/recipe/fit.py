@@ -185,13 +185,14 @@ def fit(
     options: FitOptions,
     file: Path,
     sources: Sequence[Path] = (),
+    settings: Mapping[str, str] | None = None,
 ) -> FitReport:
     """Fits and writes the file that `ens combine --fitted` reads.
 
     Args:
         kind: a name in FITTERS.
         file: to write.
-        sources: runs or sets, for the next command.
+        sources, settings: runs or sets and what was said about combining, for the next command.
 
     Raises:
         UsageError: an unknown kind or place, options that the kind does not use.
@@ -202,7 +203,8 @@ def fit(
         raise UsageError(f'--on "{options.on}"{nearest(options.on, ("joint", "experts"))}')
     items, notes = fitter(labelled, options)
     save_fitted(file, items)
-    words = ["ens combine", *map(str, sources), f"--fitted {file}"]
+    told = [f'--{name.replace("_", "-")} "{value}"' for name, value in (settings or {}).items()]
+    words = ["ens combine", *map(str, sources), *told, f"--fitted {file}"]
     return FitReport(kind, tuple(items), tuple(notes), len(labelled.true_joint), labelled.source, file, " ".join(words))
 
 

@@ -303,3 +303,19 @@ def test_texts_are_made_only_when_asked(monkeypatch: pytest.MonkeyPatch) -> None
     assert made == []
     result.rows()
     assert len(made) == 3 + 1  # three sets of experts, one reason
+
+
+def test_a_photo_that_one_voters_chain_abstains_on_is_told_of_the_others() -> None:
+    experts = face_experts(5, 12, FOLDS)
+    experts[1].layers[2][4] = 0
+    result = combine(experts, route="hard", vote_at="joint")
+    rows = result.rows()
+    assert rows["label"][4] >= 0
+    assert rows["reason"][4].startswith("age: hard keeps ")
+    assert rows["experts"][4].startswith("mask; gender; age given mask=")
+    for number in (0, 1):
+        experts[1].layers[number][4] = 0
+    rows = combine(experts, route="hard", vote_at="joint").rows()
+    assert rows["label"][4] == -1
+    assert rows["reason"][4] == "abstained: an expert of gender gives no probabilities"
+    assert rows["experts"][4] == "mask; gender"

@@ -82,7 +82,7 @@ def read_table(data: Path, schema: Schema, part: str) -> SampleTable:
     if part == "train" and not named:
         raise DataError(
             f"{source}: expected at least one of the schema's columns {', '.join(schema.names)}, "
-            f"found {', '.join(rows.columns)}"
+            f"found {', '.join(rows.columns)}; name the recipe of these photos with --recipe"
         )
     labels = {name: parse_labels(rows, schema[name]) for name in named}
     for name in ("path", "sample_id"):

@@ -55,8 +55,15 @@ class Recipe:
         return validated(TrainSettings, {**self.train, **own, **(overrides or {})}, f"train {','.join(attributes)}")
 
     def names_of(self, attributes: Sequence[str]) -> tuple[str, ...]:
-        """A block's names in the one order used everywhere: the graph's where it is a node, else the schema's."""
-        return canonical(self.schema, self.graph, attributes)
+        """A block's names in the one order used everywhere: the graph's where it is a node, else the schema's.
+
+        Raises:
+            UsageError: a name that is no attribute of this recipe, or one named twice.
+        """
+        try:
+            return canonical(self.schema, self.graph, attributes)
+        except UsageError as error:
+            raise UsageError(f'recipe "{self.name}": {error}; another recipe is named with --recipe') from None
 
     def with_data(self, overrides: Mapping[str, Any]) -> Recipe:
         """The same recipe with some data settings laid over; folds and a validation share rule each other out.

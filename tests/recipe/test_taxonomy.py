@@ -175,13 +175,14 @@ def test_a_recipe_copied_elsewhere_finds_the_shipped_paths(tmp_path: Path) -> No
     assert load_recipe(tmp_path / "mine.toml").schema == load_recipe("grocery").schema
 
 
-def test_the_grocery_recipe_needs_sixteen_experts_and_a_flat_one() -> None:
+def test_the_grocery_recipe_needs_sixteen_experts_and_trains_three_for_comparison() -> None:
     recipe = load_recipe("grocery")
     assert [len(attribute.classes) for attribute in recipe.schema.attributes] == [3, 43, 81]
     assert recipe.schema.n_joint == 81
-    named = [spec.attributes for spec in recipe.experts]
-    assert [named.count(names) for names in (("kind",), ("coarse",), ("fine",))] == [1, 3, 12]
-    assert named[16:] == [("kind", "coarse", "fine")]
+    specialised = [spec.attributes for spec in recipe.experts if spec.condition]
+    pooled = [spec.attributes for spec in recipe.experts if not spec.condition]
+    assert [specialised.count((name,)) for name in recipe.schema.names] == [0, 3, 12]
+    assert pooled == [("kind",), ("coarse",), ("fine",), recipe.schema.names]
 
 
 def test_names_and_paths_of_any_kind_are_answered_in_one_line() -> None:

@@ -86,6 +86,28 @@ def test_the_interval_covers_in_a_small_simulation(case: str) -> None:
     assert np.mean(widths) < 0.25
 
 
+def test_the_likeness_is_the_cosine_between_error_vectors() -> None:
+    labels, truth = POPULATIONS["hard photos"](np.random.default_rng(3), 400, 4)
+    one_hot = np.eye(N_CLASSES)
+    errors = [(one_hot[own] - one_hot[truth]).ravel() for own in labels[:3]]
+    cosines = [a @ b / np.sqrt((a @ a) * (b @ b)) for i, a in enumerate(errors) for b in errors[:i]]
+    found = estimate_accuracy(labels[3], labels[:3], (labels[:3] == truth).mean(axis=1), N_CLASSES)
+    assert found.likeness == pytest.approx(np.mean(cosines))
+
+
+def test_it_is_nearer_than_the_mean_of_the_known_scores() -> None:
+    """Targets of widely different scores: agreement tells which is which."""
+    random = np.random.default_rng(6)
+    gaps = []
+    for _ in range(12):
+        labels, truth = POPULATIONS["scored attributes"](random, 1500, 6)
+        worse = np.where(random.random(1500) < random.uniform(0, 0.4), random.integers(N_CLASSES, size=1500), labels[5])
+        scores, true = (labels[:5] == truth).mean(axis=1), (worse == truth).mean()
+        found = estimate_accuracy(worse, labels[:5], scores, N_CLASSES)
+        gaps.append((abs(found.value - true), abs(scores.mean() - true)))
+    assert np.mean([own for own, _ in gaps]) < np.mean([mean for _, mean in gaps]) / 2
+
+
 def test_scores_of_a_part_give_a_wider_interval() -> None:
     target, known, right = made(8, 4, n_samples=4000)
     exact = estimate_accuracy(target, known, right[:-1], N_CLASSES)

@@ -100,8 +100,8 @@ def test_one_file_is_written_again_in_order(tmp_path: Path) -> None:
 
 
 def test_counts_of_answers(tmp_path: Path) -> None:
-    answers = written(tmp_path / "answers.csv", {"a": 5, "b": 5, "c": 0})
-    assert training_counts(answers, SCHEMA).tolist() == [1, 0, 0, 0, 0, 2]
+    answers = written(tmp_path / "answers.csv", {"a": 3, "b": "3.0", "c": 0})
+    assert training_counts(answers, SCHEMA).tolist() == [1, 0, 0, 2, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ensemble_kit.arrays import IntArray
 from ensemble_kit.card import Head
 from ensemble_kit.models.backbones import Builder, find_backbone, load_weights
 from ensemble_kit.schema import Schema
@@ -44,6 +45,23 @@ def build_network(backbone: str | Builder, weights: str, n_outputs: int, seed: S
         full = Network(network, n_features, n_outputs)
     load_weights(full.backbone, backbone, weights)
     return full
+
+
+CLOSED = -1e4
+"""The logit of an output that is closed: its probability is 0 in every precision, and it has no gradient."""
+
+
+def close_outputs(network: Network, open_outputs: IntArray) -> None:
+    """Closes all outputs but some: those of classes that an expert's condition rules out.
+
+    Args:
+        open_outputs: `(n_open,)` the outputs that stay.
+    """
+    closed = torch.ones(network.head.out_features, dtype=torch.bool)
+    closed[torch.from_numpy(open_outputs)] = False
+    with torch.no_grad():
+        network.head.weight[closed] = 0
+        network.head.bias[closed] = CLOSED
 
 
 def mix_seed(*parts: int) -> int:

@@ -26,7 +26,7 @@ from ensemble_kit.metrics import accuracy, macro_f1
 from ensemble_kit.models.backbones import backbone_name, load_weights
 from ensemble_kit.models.checkpoint import load_expert, save_checkpoint
 from ensemble_kit.models.compute import Compute, predict_probs
-from ensemble_kit.models.heads import block_head, build_network, mix_seed
+from ensemble_kit.models.heads import block_head, build_network, close_outputs, mix_seed
 from ensemble_kit.training.folder import FoldFolder
 from ensemble_kit.training.job import EpochLine, ExpertJob, parse_keep
 from ensemble_kit.training.optim import make_optimizer, rate_factor, set_rates
@@ -70,6 +70,8 @@ class Session:
         self.preprocess = job.preprocess
         self.head = block_head(job.schema, job.attributes)
         self.network = build_network(job.backbone, "none", len(self.head.classes), (job.seed, job.fold))
+        close_outputs(self.network, rows.possible)
+        self.possible = torch.from_numpy(rows.possible).to(compute.device)
         compute.place(self.network)
         self.optimizer = make_optimizer(self.network, job)
         self.augment = Augment(job.augment, job.size, mix_seed(job.seed, job.fold))
@@ -153,10 +155,15 @@ class Session:
         return float(loss_sum) / n_photos
 
     def train_step(self, photos: Tensor, targets: Tensor) -> Tensor:
-        """One batch, photos `(n, height, width, 3)` uint8; returns its loss without waiting for it."""
+        """One batch, photos `(n, height, width, 3)` uint8; returns its loss without waiting for it.
+
+        The loss is over the classes that exist under the condition: smoothing, too, gives the others nothing.
+        """
         with self.compute.autocast():
             logits = self.network(self.compute.inputs(photos, self.preprocess))
         targets = targets.to(self.compute.device)
+        if len(self.possible) < logits.shape[1]:
+            logits, targets = logits[:, self.possible], torch.searchsorted(self.possible, targets)
         loss = F.cross_entropy(logits.float(), targets, label_smoothing=self.job.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)

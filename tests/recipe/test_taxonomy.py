@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensemble_kit.errors import DataError, UsageError
@@ -46,6 +46,7 @@ def test_paths_in_the_recipe_and_beside_it_are_one_schema(tmp_path: Path) -> Non
     assert beside.joint_names() == [" / ".join(path) for path in PATHS]
 
 
+@settings(deadline=None)  # files are written
 @given(st.permutations(PATHS), st.permutations(range(4)))
 def test_the_order_of_lines_and_columns_means_nothing(lines: list[tuple[str, ...]], order: list[int]) -> None:
     with tempfile.TemporaryDirectory() as folder:

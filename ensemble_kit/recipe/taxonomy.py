@@ -80,6 +80,7 @@ def side_by_side(parts: Sequence[Schema]) -> Schema:
     """One schema of several: every path of one goes with every path of the others.
 
     Examples:
+        >>> from ensemble_kit.schema import Attribute
         >>> kinds = Schema.from_rows(["kind", "fine"], [("Fruit", "Gala"), ("Vegetable", "Leek")])
         >>> side_by_side([kinds, Schema(Attribute("ripe", ["no", "yes"]))]).joint_names()
         ['Fruit / Gala / no', 'Fruit / Gala / yes', 'Vegetable / Leek / no', 'Vegetable / Leek / yes']

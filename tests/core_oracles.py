@@ -1,6 +1,7 @@
 """Random cases for the combining core, and oracles that work them out by loops over names.
 
-Nothing here shares code with the package beyond the types it takes: the oracles hold dictionaries of class names.
+Nothing here shares code with the package beyond the types it takes: the oracles hold dictionaries of class names, read
+fields that were given (classes, paths, conditions, numbers) and work out orders and numberings themselves.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ class Case:
     experts: list[Predictions]
     fallback: Any
     n_samples: int
+    edges: Mapping[str | tuple[str, ...], Sequence[str]] | None = None
+    """What the graph was written as; where left out, the graph's own nodes in their order."""
 
 
 def face_schema() -> Schema:
@@ -84,6 +87,13 @@ def random_schema(random: np.random.Generator, max_attributes: int, taxonomy: bo
 
 
 def random_graph(random: np.random.Generator, schema: Schema, blocks: bool = True) -> Graph:
+    return Graph(random_edges(random, schema, blocks))
+
+
+def random_edges(
+    random: np.random.Generator, schema: Schema, blocks: bool = True
+) -> dict[str | tuple[str, ...], list[str]]:
+    """Node -> parents, without a cycle, written in any order."""
     names = [schema.names[i] for i in random.permutation(len(schema.names))]
     nodes: list[tuple[str, ...]] = []
     while names:
@@ -96,23 +106,38 @@ def random_graph(random: np.random.Generator, schema: Schema, blocks: bool = Tru
         edges[node] = [earlier[i] for i in random.permutation(len(earlier)) if random.random() < 0.6]
     order = random.permutation(len(nodes))
     written = list(edges.items())
-    return Graph({written[i][0]: written[i][1] for i in order})
+    return {written[i][0]: written[i][1] for i in order}
 
 
-def random_case(seed: int, *, taxonomy: bool, blocks: bool = True, max_attributes: int = 4, n_samples: int = 5) -> Case:
-    """A schema, a graph and experts that cover it: by whole conditions, or with gaps that pooled ones fill."""
+def random_case(
+    seed: int,
+    *,
+    taxonomy: bool,
+    blocks: bool = True,
+    max_attributes: int = 4,
+    n_samples: int = 5,
+    rich: bool = False,
+) -> Case:
+    """A schema, a graph and experts that cover it: by whole conditions, or with gaps that pooled ones fill.
+
+    Args:
+        rich: further experts whose condition lies inside another's on the same parents, and experts without the
+            columns that a taxonomy forbids under their condition.
+    """
     random = np.random.default_rng(seed)
     schema = random_schema(random, max_attributes, taxonomy)
-    graph = random_graph(random, schema, blocks)
+    edges = random_edges(random, schema, blocks)
+    graph = Graph(edges)
     experts: list[Predictions] = []
     for node in graph.nodes:
         conditions: list[dict[str, tuple[str, ...]]] = [{}]
         for size in range(1, len(node.parents) + 1):
             for parents in combinations(node.parents, size):
-                conditions += _random_conditions(random, schema, parents)
-        experts += [_random_expert(random, schema, node, condition, n_samples) for condition in conditions]
+                found = _random_conditions(random, schema, parents)
+                conditions += found + (_narrower_conditions(random, found) if rich else [])
+        experts += [_random_expert(random, schema, node, condition, n_samples, rich) for condition in conditions]
     shuffled = [experts[i] for i in random.permutation(len(experts))]
-    return Case(schema, graph, shuffled, "pooled", n_samples)
+    return Case(schema, graph, shuffled, "pooled", n_samples, edges)
 
 
 def _random_conditions(
@@ -128,12 +153,36 @@ def _random_conditions(
     return [dict(zip(parents, cells, strict=True)) for cells in product(*splits) if random.random() < 0.7]
 
 
+def _narrower_conditions(
+    random: np.random.Generator, wide: Sequence[dict[str, tuple[str, ...]]]
+) -> list[dict[str, tuple[str, ...]]]:
+    """For some disjoint conditions the same without one class of one parent: narrower by the number of classes."""
+    narrower = []
+    for condition in wide:
+        several = [parent for parent, classes in condition.items() if len(classes) > 1]
+        if several and random.random() < 0.5:
+            parent = several[random.integers(len(several))]
+            left_out = condition[parent][random.integers(len(condition[parent]))]
+            kept = tuple(c for c in condition[parent] if c != left_out)
+            narrower.append({**condition, parent: kept})
+    return narrower
+
+
 def _random_expert(
-    random: np.random.Generator, schema: Schema, node: Node, condition: dict[str, tuple[str, ...]], n_samples: int
+    random: np.random.Generator,
+    schema: Schema,
+    node: Node,
+    condition: dict[str, tuple[str, ...]],
+    n_samples: int,
+    rich: bool = False,
 ) -> Predictions:
     """Columns in a random order; a block's attributes too."""
     names = [node.attributes[i] for i in random.permutation(len(node.attributes))]
     classes = list(product(*(schema[name].classes for name in names)))
+    if rich and random.random() < 0.5:
+        fitting = [path for path in paths_of(schema) if all(path[p] in c for p, c in condition.items())]
+        found = {tuple(path[name] for name in names) for path in fitting}
+        classes = [row for row in classes if row in found] or classes
     if len(names) > 1 or random.random() < 0.5:
         classes = [classes[i] for i in random.permutation(len(classes))]
     probs = random_probs(random, 1, n_samples, len(classes))
@@ -147,43 +196,6 @@ def soft_gate(belief: list[float]) -> list[float]:
 def hard_gate(belief: list[float]) -> list[float]:
     best = belief.index(max(belief))
     return [1.0 if state == best else 0.0 for state in range(len(belief))]
-
-
-def threshold_gate(at: float) -> Gate:
-    return lambda belief: hard_gate(belief) if max(belief) >= at else list(belief)
-
-
-def top_k_gate(k: int) -> Gate:
-    def gate(belief: list[float]) -> list[float]:
-        kept = set(sorted(range(len(belief)), key=lambda state: (-belief[state], state))[:k])
-        total = sum(belief[state] for state in kept)
-        return [belief[state] / total if state in kept else 0.0 for state in range(len(belief))]
-
-    return gate
-
-
-def sparse_gate(epsilon: float) -> Gate:
-    def gate(belief: list[float]) -> list[float]:
-        best = belief.index(max(belief))
-        kept = [state for state in range(len(belief)) if belief[state] >= epsilon or state == best]
-        total = sum(belief[state] for state in kept)
-        return [belief[state] / total if state in kept else 0.0 for state in range(len(belief))]
-
-    return gate
-
-
-ROUTE_GATES: Mapping[str, Gate] = {
-    "hard": hard_gate,
-    "soft": soft_gate,
-    "threshold": threshold_gate(0.9),
-    "threshold=0.6": threshold_gate(0.6),
-    "top_k": top_k_gate(2),
-    "top_k=1": top_k_gate(1),
-    "top_k=3": top_k_gate(3),
-    "sparse": sparse_gate(0.01),
-    "sparse=0.2": sparse_gate(0.2),
-}
-"""Each route's text and its rule for one row; with every name of the package's table, which a test checks."""
 
 
 def threshold_gate(at: float) -> Gate:
@@ -241,12 +253,30 @@ def route_two(belief: FloatArray) -> FloatArray:
     return np.asarray(gate / total)
 
 
+def paths_of(schema: Schema) -> list[dict[str, str]]:
+    """The joint classes in the order of their numbers: by the first attribute's class, then the second's, ..."""
+    numbers = sorted(tuple(int(number) for number in row) for row in schema.paths)
+    return [{a.name: a.classes[i] for a, i in zip(schema.attributes, row, strict=True)} for row in numbers]
+
+
+def nodes_of(case: Case) -> list[Node]:
+    """The nodes, each after its parents; of those that are free, the one that was written first."""
+    if case.edges is None:
+        return list(case.graph.nodes)
+    written = [Node((key,) if isinstance(key, str) else key, tuple(up)) for key, up in case.edges.items()]
+    ordered: list[Node] = []
+    while len(ordered) < len(written):
+        done = {name for node in ordered for name in node.attributes}
+        ordered.append(next(n for n in written if n not in ordered and all(parent in done for parent in n.parents)))
+    return ordered
+
+
 def oracle_joint(case: Case, row: int, gate: Gate) -> list[float]:
     """The definition, one photo, by loops over names: beliefs over prefixes, a gate before each node."""
     schema = case.schema
-    paths = [dict(zip(schema.names, names.split(" / "), strict=True)) for names in schema.joint_names()]
+    paths = paths_of(schema)
     belief: dict[tuple[tuple[str, str], ...], float] = {(): 1.0}
-    for node in case.graph.nodes:
+    for node in nodes_of(case):
         if node.parents:
             belief = _gated(belief, node, paths, schema, gate)
         longer: dict[tuple[tuple[str, str], ...], float] = {}

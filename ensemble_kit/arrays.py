@@ -23,16 +23,18 @@ def by_class(n_rows: int, n_classes: int) -> FloatArray:
     return np.zeros((n_classes, n_rows), dtype=np.float64).T
 
 
-def argmax_rows(values: FloatArray) -> IntArray:
-    """`values.argmax(axis=1)`, ties to the lowest; for a few columns laid out class by class several times as fast.
+def one_hot_rows(values: FloatArray) -> FloatArray:
+    """1 at each row's highest value, of equal ones at the lowest class, 0 elsewhere; laid out class by class.
 
-    Without NaN only.
+    Without NaN only. Class by class it is several times as fast as `argmax` over rows of a few classes.
     """
-    if values.shape[1] > 32 or not values.flags.f_contiguous:
-        return np.asarray(values.argmax(axis=1), dtype=np.int64)
     highest = values[:, 0].copy()
-    found = np.zeros(len(values), dtype=np.uint8)
-    for number, column in enumerate(values.T[1:], start=1):
-        np.copyto(found, number, where=column > highest)
+    for column in values.T[1:]:
         np.maximum(highest, column, out=highest)
-    return found.astype(np.int64)
+    result = by_class(*values.shape)
+    is_open = np.ones(len(values), dtype=np.bool_)
+    for column, chosen in zip(values.T, result.T, strict=True):
+        is_here = (column == highest) & is_open
+        is_open &= ~is_here
+        chosen[:] = is_here
+    return result

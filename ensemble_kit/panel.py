@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,8 +14,23 @@ from ensemble_kit.graph import Node
 from ensemble_kit.hooks import Adjust, HookNames, Weights, adjusts_of, ask_adjust, votes_of, weights_of
 from ensemble_kit.joint import Passed, Plan, Routed, forward
 from ensemble_kit.predictions import SUM_TOLERANCE, Predictions, are_all_one
+from ensemble_kit.routing import OWN as OWN_ROUTES
 from ensemble_kit.routing import Route
+from ensemble_kit.voting import OWN as OWN_VOTES
 from ensemble_kit.voting import Vote, ask_vote
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one block of photos needed.
+
+    Attributes:
+        counts: photos that each expert was asked for.
+        missing: for each expert the photos that were not computed, numbered within all.
+    """
+
+    counts: Mapping[int, int]
+    missing: Mapping[int, list[int]]
 
 
 class Panel:
@@ -69,19 +86,40 @@ class Panel:
                     f"name those that all have, or vote at the experts"
                 )
 
-    def answer(self, start: int, stop: int, routes: Mapping[Node, Route]) -> Passed:
-        """The joint probabilities of the photos from `start` to `stop`, voted, routed and adjusted."""
-        self.start, self.stop = start, stop
-        self.asked = {number: np.zeros(stop - start, dtype=np.bool_) for number in self.plan.used}
-        passed = self._by_joint(routes) if self.at_joint else self._by_expert(routes)
-        for number, rows in self.asked.items():
-            self.counts[number] += int(rows.sum())
+    def looks_by_rows(self, routes: Mapping[Node, Route]) -> bool:
+        """Whether all that is called is our own, so that blocks may be worked on side by side."""
+        votes = [*self.votes.values(), self.joint_vote]
+        return (
+            not self.adjusts
+            and self.joint_adjust is None
+            and all(vote in OWN_VOTES for vote in votes)
+            and all(route in OWN_ROUTES for route in routes.values())
+        )
+
+    def answer(self, start: int, stop: int, routes: Mapping[Node, Route]) -> tuple[Passed, Asked]:
+        """The joint probabilities of the photos from `start` to `stop`, voted, routed and adjusted.
+
+        Changes nothing here: what was asked and what was missing come back, for `note`.
+        """
+        block = copy(self)
+        block.start, block.stop = start, stop
+        block.asked = {number: np.zeros(stop - start, dtype=np.bool_) for number in self.plan.used}
+        block.missing = {number: [] for number in self.plan.used}
+        passed = block._by_joint(routes) if self.at_joint else block._by_expert(routes)
+        counts = {number: int(np.count_nonzero(rows)) for number, rows in block.asked.items()}
+        asked = Asked(counts, block.missing)
         if self.joint_adjust is None:
-            return passed
+            return passed, asked
         tolerance = SUM_TOLERANCE * len(self.plan.schema.names)
         joint = ask_adjust(self.joint_adjust, passed.joint, "joint", tolerance)
         # the same function on equal rows keeps a distance of 0; what it makes of another one is not known
-        return Passed(joint, passed.routed, np.where(passed.distance == 0, 0.0, np.nan), passed.n_answered)
+        distance = np.where(passed.distance == 0, 0.0, np.nan)
+        return Passed(joint, passed.routed, distance, passed.n_answered), asked
+
+    def note(self, asked: Asked) -> None:
+        for number, count in asked.counts.items():
+            self.counts[number] += count
+            self.missing[number] += asked.missing[number]
 
     def _by_expert(self, routes: Mapping[Node, Route]) -> Passed:
         def read(number: int, rows: IntArray) -> FloatArray:
@@ -134,9 +172,8 @@ class Panel:
         return probs
 
     def _are_good(self, number: int, probs: FloatArray) -> bool:
-        total = probs[:, :, 0] + probs[:, :, -1]
-        for column in range(1, probs.shape[2] - 1):
-            total += probs[:, :, column]
+        """Whether every row sums to 1 with nothing below 0. A check only, so the product may round as it likes."""
+        total = probs.reshape(-1, probs.shape[2]) @ np.ones(probs.shape[2], dtype=probs.dtype)
         return are_all_one(total, self._tolerance(number)) and bool(probs.min(initial=0) >= 0)
 
     def _tolerance(self, number: int) -> float:

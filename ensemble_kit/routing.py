@@ -16,7 +16,7 @@ from weakref import WeakSet
 
 import numpy as np
 
-from ensemble_kit.arrays import BoolArray, FloatArray, IntArray, argmax_rows, by_class
+from ensemble_kit.arrays import BoolArray, FloatArray, IntArray, by_class, one_hot_rows
 from ensemble_kit.errors import UsageError, nearest
 
 Route = Callable[[FloatArray], FloatArray]
@@ -34,11 +34,7 @@ def route_soft(belief: FloatArray) -> FloatArray:
 
 def route_hard(belief: FloatArray) -> FloatArray:
     """The expert of the most probable state answers alone; ties go to the lowest state."""
-    best = argmax_rows(belief)
-    gate = by_class(*belief.shape)
-    for state, column in enumerate(gate.T):
-        np.equal(best, state, out=column)
-    return gate
+    return one_hot_rows(belief)
 
 
 def route_threshold(at: float) -> Route:

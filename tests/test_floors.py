@@ -13,7 +13,7 @@ import ensemble_kit
 PACKAGE = Path(ensemble_kit.__file__).parent
 
 FLOORS = [
-    {"errors", "arrays"},
+    {"errors", "arrays", "threads"},
     {"files"},
     {"ids", "schema"},
     {"graph", "conditions"},

@@ -18,10 +18,11 @@ from ensemble_kit.voting.rules import (
     vote_soft,
     vote_weighted,
 )
-from ensemble_kit.voting.table import FIXED_VOTES, VOTES, ask_vote, check_weights, find_vote
+from ensemble_kit.voting.table import FIXED_VOTES, OWN, VOTES, ask_vote, check_weights, find_vote
 
 __all__ = [
     "FIXED_VOTES",
+    "OWN",
     "TIE_SHARE",
     "VOTES",
     "Vote",

@@ -99,6 +99,7 @@ class Block:
 
     Attributes:
         voters: `(n_rows, n_classes)` of each, as given, beside its weight.
+        all_speak: no probability is 0, so nobody abstains; False says nothing.
     """
 
     def __init__(self, probs: FloatArray, weights: FloatArray):
@@ -106,6 +107,7 @@ class Block:
         self.voters = [(own, float(weight)) for own, weight in zip(probs, weights, strict=True) if weight != 0]
         # whole 1024ths of float32 numbers add up without rounding
         steps = np.asarray(weights) * 1024
+        self.all_speak = bool(probs.min(initial=1) > 0)
         self.exact = probs.dtype == np.float32 and bool(((steps == np.rint(steps)) & (steps < 2**20)).all())
 
     def by_class(self) -> Iterator[tuple[FloatArray, float]]:
@@ -163,7 +165,7 @@ def _add_up(block: Block) -> tuple[FloatArray, FloatArray]:
     spoken = np.zeros(block.n_rows, dtype=np.float64)
     for own, weight in block.voters:
         _add(total, own.astype(np.float64), weight)
-        spoken += weight if own[:, 0].all() else weight * speaks(own)
+        spoken += weight if block.all_speak else weight * speaks(own)
     return total, spoken
 
 
@@ -178,7 +180,7 @@ def _hard(block: Block, order: IntArray | None) -> FloatArray:
     cells, starts = votes.ravel(), np.arange(0, votes.size, block.n_classes)
     for own, weight in block.voters:
         values = own.astype(np.float64)
-        spoke = weight * speaks(own)
+        spoke = np.full(block.n_rows, weight) if block.all_speak else weight * speaks(own)
         spoken += spoke
         cells[starts + values.argmax(axis=1)] += spoke
         _add(total, values, weight)

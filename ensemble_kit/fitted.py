@@ -123,7 +123,8 @@ def load_fitted(path: Path) -> list[Fitted]:
 def as_combine_arguments(items: Iterable[Fitted]) -> dict[str, Any]:
     """Keyword arguments for `ConditionalEnsemble.combine`: weights, vote, adjust, those that are needed.
 
-    At one place temperatures are applied before shifts. Weights or a stacked vote of whole chains ("joint") need
+    At one place temperatures are applied before shifts; an expert that has one of the two only takes the other from its
+    node, where that has it. Weights or a stacked vote of whole chains ("joint") need
     `vote_at="joint"`.
 
     Raises:
@@ -146,16 +147,39 @@ def as_combine_arguments(items: Iterable[Fitted]) -> dict[str, Any]:
                     other = "weights" if where in weights else "a stacked vote"
                     raise UsageError(f'fitted: "{where}" has weights and {other} besides; leave one out')
                 weights[where] = own
-    for kind in ADJUST_ORDER:
-        for item in kept:
-            if item.kind == kind:
-                adjusts.setdefault(item.where, []).append(item.value)
+    adjusting = {(item.kind, item.where): item.value for item in kept if item.kind in ADJUST_ORDER}
+    for where in dict.fromkeys(where for _, where in adjusting):
+        node, _, condition = where.partition(" given ")
+        for kind in ADJUST_ORDER:  # an expert's entry would hide its node's: what it lacks is taken from there
+            step = adjusting.get((kind, where), adjusting.get((kind, node)) if condition else None)
+            if step is not None:
+                adjusts.setdefault(where, []).append(step)
     given = {
         "weights": weights,
         "vote": votes,
         "adjust": {where: steps[0] if len(steps) == 1 else InTurn(steps) for where, steps in adjusts.items()},
     }
     return {name: value for name, value in given.items() if value}
+
+
+def votes_with(fitted: Mapping[str, Any], vote: Any, vote_at: str, nodes: Iterable[str]) -> Any:
+    """Votes that were fitted, by place, and the one asked for everywhere else: what `combine(vote=...)` takes.
+
+    Args:
+        vote: a rule, or place -> rule.
+        vote_at: with "joint" only the joint probabilities vote.
+        nodes: names of the graph's nodes.
+
+    Examples:
+        >>> votes_with({"age": "hard"}, "median", "expert", ["mask", "age"])
+        {'mask': 'median', 'age': 'hard'}
+    """
+    if not fitted:
+        return vote
+    if isinstance(vote, Mapping):
+        return {**vote, **fitted}
+    others = {} if vote_at == JOINT else dict.fromkeys(nodes, vote)
+    return {**others, **fitted}
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ given, the expert's own counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -72,17 +72,30 @@ def votes_of(
     """The vote of each asked expert, and that of the joint; soft where none is given.
 
     Raises:
-        UsageError: unknown keys or votes, or a vote where none takes place.
+        UsageError: unknown keys or votes, a vote where none takes place, or one that was fitted for other voters.
     """
     if not isinstance(vote, Mapping):
         one = find_vote(vote, weights_given=bool(weights))
+        _check_fit(one, names.experts.values(), vote_at)
         return dict.fromkeys(names.experts, one), one
     names.pick(vote, "vote")
     names.check_place(vote, "vote", vote_at)
     rules = {key: find_vote(value, weights_given=bool(weights)) for key, value in vote.items()}
     soft = find_vote("soft")
     picked = names.pick(rules, "vote")
+    for number, rule in picked.items():
+        _check_fit(rule, [names.experts[number]], vote_at)
+    if JOINT in rules:
+        _check_fit(rules[JOINT], names.experts.values(), vote_at)
     return {number: picked.get(number, soft) for number in names.experts}, rules.get(JOINT, soft)
+
+
+def _check_fit(rule: Vote, experts: Iterable[Predictions], vote_at: str) -> None:
+    """Asks a vote that was fitted for certain voters (it has `check(voters, classes)`) whether these are they."""
+    check = getattr(rule, "check", None)
+    if callable(check):
+        for expert in experts:
+            check(expert.voters, None if vote_at == "joint" else expert.classes)
 
 
 def weights_of(names: HookNames, weights: Weights | None, vote_at: str) -> dict[int, FloatArray]:

@@ -9,17 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 from core_oracles import FACE_GRAPH, face_experts, face_schema, sample_ids
-from typer.testing import CliRunner
+from fit_cases import ens_fit as ens
+from fit_cases import make_run, write_table
 
 from ensemble_kit.calibration import Temperature, apply_temperature, fit_temperature, nll
-from ensemble_kit.cli import app
-from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.ensemble import ConditionalEnsemble
 from ensemble_kit.errors import DataError, EnsembleKitError, UsageError
-from ensemble_kit.files import write_array, write_json, write_text
+from ensemble_kit.files import write_text
 from ensemble_kit.fitted import KINDS, Fitted, as_combine_arguments, load_fitted, save_fitted
 from ensemble_kit.metrics import macro_f1
-from ensemble_kit.predictions import Predictions, save_predictions
+from ensemble_kit.predictions import Predictions
 from ensemble_kit.runs import Run
 from ensemble_kit.selection import Selection, select_voters
 from ensemble_kit.shift import PriorShift
@@ -193,52 +192,18 @@ def test_weights_of_the_joint_and_of_one_of_its_experts_contradict() -> None:
         as_combine_arguments([Fitted.of(nested), ITEMS[0]])
 
 
-def make_run(folder: Path, seed: int, joint: Any, people: list[str], strengths: Sequence[float], sharp: float) -> Path:
-    """A run of two folds as training leaves it, without photos or networks; also predicted "eval" photos, the same."""
-    true = SCHEMA.decode(joint)
-    ids = sample_ids(len(joint))
-    columns: dict[str, Any] = {"sample_id": ids, "path": ids, "group_id": people}
-    columns |= {name: [SCHEMA[name].classes[i] for i in true[name]] for name in ("mask", "gender")}
-    columns["age"] = [(20.0, 45.0, 70.0)[i] for i in true["age"]]
-    table = SampleTable.from_columns(columns, folder, SCHEMA)
-    folds = np.array([int(person[1:]) % 2 for person in people], dtype=np.int64)
-    run = Run.create(
-        folder, table, folds, data=folder, layout="auto", schema=SCHEMA, graph=FACE_GRAPH,
-        division={"n_folds": 2, "fold_seed": 0, "val_ratio": None},
-        combine={"route": "soft", "vote": "soft", "vote_at": "expert", "fallback": "refuse"},
-    )  # fmt: skip
-    experts = experts_of(seed, joint, strengths, sharp)
-    for expert in experts:
-        place = run.expert_folder(expert.names, expert.condition)
-        run.write_expert(expert.names, expert.condition, {})
-        for fold in range(2):
-            write_array(place / f"fold{fold}" / "oof.npy", expert.layers[fold][folds == fold].astype(np.float32))
-            write_json(place / f"fold{fold}" / "DONE", {"fold": fold, "best_sha256": f"{fold}"})
-    save_predictions(run.predictions_folder("eval"), experts, SCHEMA)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs of the same photos, `good` and `bad`, and their answers."""
     home = tmp_path_factory.mktemp("fit")
     joint, people = answers_of(3)
-    make_run(home / "good", 1, joint, people, [2.0, 2.0], 3.0)
-    make_run(home / "bad", 2, joint, people, [-1.0, -1.0], 1.0)
+    good, bad = experts_of(1, joint, [2.0, 2.0], 3.0), experts_of(2, joint, [-1.0, -1.0])
+    make_run(home / "good", joint, people, good, good)
+    make_run(home / "bad", joint, people, bad, bad)
     ids = sample_ids(len(joint))
-    write_text(home / "answers.csv", "ImageID,ans\n" + "".join(f"{i},{j}\n" for i, j in zip(ids, joint, strict=True)))
-    write_text(
-        home / "people.csv", "ImageID,person\n" + "".join(f"{i},{p}\n" for i, p in zip(ids, people, strict=True))
-    )
+    write_table(home / "answers.csv", "ans", ids, joint)
+    write_table(home / "people.csv", "person", ids, people)
     return home
-
-
-def ens(*words: object) -> str:
-    done = CliRunner().invoke(app, ["fit", *map(str, words)])
-    if isinstance(done.exception, Exception):
-        raise done.exception
-    assert done.exit_code == 0, done.output
-    return done.output
 
 
 def test_temperatures_of_a_run_out_of_fold(world: Path, tmp_path: Path) -> None:
@@ -352,7 +317,10 @@ def test_weights_of_predicted_photos_with_answers(world: Path, tmp_path: Path) -
         ("weights {world}/good {world}/bad --metric macrof1", UsageError, 'did you mean "macro_f1"'),
         ("weights {world}/good {world}/bad --on expert", UsageError, '--on "expert"; did you mean "experts"?'),
         ("temperature {world}/good --metric brier", UsageError, "--metric is of weights"),
-        ("temperature {world}/good --folds 3", UsageError, "--folds is of weights"),
+        ("temperature {world}/good --folds 3", UsageError, "--folds is of weights, stacking; temperature has no use"),
+        ("temperature {world}/good --on joint --on experts", UsageError, "found 2 places; name one"),
+        ("temperature {world}/good --reference {world}/bad", UsageError, "--reference is of shift"),
+        ("weights {world}/good {world}/bad --fitted {world}/answers.csv", DataError, "not readable as JSON"),
         ("temperature {world}/nothing", DataError, "found neither"),
         ("temperature {world}/good --route hrd", UsageError, 'unknown route "hrd"; did you mean "hard"?'),
         ("temperature {world}/good --vote-at experts", UsageError, "vote_at"),

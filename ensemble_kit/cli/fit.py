@@ -1,4 +1,4 @@
-"""`ens fit weights` and `ens fit temperature`."""
+"""`ens fit weights`, `temperature`, `shift` and `stacking`."""
 
 from __future__ import annotations
 
@@ -9,27 +9,48 @@ import typer
 
 from ensemble_kit.cli.options import DEFAULT_RECIPE, Json, OtherData, RecipeName, default_run, given
 
-Kind = Annotated[str, typer.Argument(help="weights (which voters to trust) or temperature (how sure to be).")]
+Kind = Annotated[
+    str,
+    typer.Argument(
+        help="weights (which voters to trust), temperature (how sure to be), shift (which classes are commoner now) or "
+        "stacking (a vote that is learnt)."
+    ),
+]
 Sources = Annotated[list[Path] | None, typer.Argument(help="Runs or saved predictions; default the last run.")]
 
 
 def fit(
     kind: Kind,
     sources: Sources = None,
-    on: Annotated[str, typer.Option(help="joint, or experts: each one by itself.")] = "joint",
+    on: Annotated[
+        list[str] | None,
+        typer.Option(help="joint, or experts: each one by itself; of a shift also attributes, or names: age."),
+    ] = None,
     metric: Annotated[
-        str | None, typer.Option(help="Of weights: macro_f1 (default), accuracy, log_loss or brier.")
+        str | None, typer.Option(help="What must gain: macro_f1 (default) or accuracy; of weights, stacking also log_loss, brier.")
     ] = None,
     rounds: Annotated[int | None, typer.Option(min=0, help="Of weights: votes added to each expert.")] = None,
     bags: Annotated[int | None, typer.Option(min=0, help="Of weights: climbs with half of the voters each.")] = None,
-    folds: Annotated[int | None, typer.Option(min=2, help="Of weights: parts of the people, each scored once.")] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="Of weights, stacking: parts of the people, each scored once.")
+    ] = None,
     route: Annotated[str | None, typer.Option(envvar="ENS_ROUTE", help="As ens combine will be told.")] = None,
     vote: Annotated[str | None, typer.Option(envvar="ENS_VOTE", help="Of temperatures: as ens combine.")] = None,
     vote_at: Annotated[
         str | None, typer.Option(envvar="ENS_VOTE_AT", help="expert, or joint: whole chains are weighed.")
     ] = None,
     answers: Annotated[Path | None, typer.Option(help="ImageID,ans of the predicted photos.")] = None,
-    people: Annotated[Path | None, typer.Option(help="ImageID,person; default people.csv beside the answers.")] = None,
+    people: Annotated[
+        Path | None,
+        typer.Option(help="ImageID,person; default people.csv beside the answers. Of a shift: of the new photos."),
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="Of a shift: labelled predictions (with --answers) or a run; default the run's own."),
+    ] = None,
+    fitted: Annotated[
+        list[Path] | None, typer.Option(help="What ens combine will be given besides: temperatures, a stacked vote.")
+    ] = None,
     name: Annotated[str, typer.Option(help="Which prediction set of a run, with --answers or --data.")] = "eval",
     data: OtherData = None,
     recipe: RecipeName = DEFAULT_RECIPE,
@@ -37,31 +58,34 @@ def fit(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Default results/KIND.json inside the run.")] = None,
     json: Json = False,
 ) -> None:
-    """Fit voters' weights or temperatures on labelled photos, and say whether they help.
+    """Fit what ens combine --fitted applies, on labelled photos, and say whether it helps.
 
-    A run is fitted on its held-out training photos, or, with --answers or --data, on predicted photos with answers.
+    A run is fitted on its held-out training photos, or, with --answers or --data, on predicted photos with answers. A
+    shift compares the held-out ones with the predicted ones, which need no answers.
     """
     from json import dumps
 
+    from ensemble_kit.errors import UsageError
+    from ensemble_kit.fitted import load_fitted
     from ensemble_kit.recipe.fit import FitOptions, find_fitter
     from ensemble_kit.recipe.fit import fit as fit_kind
-    from ensemble_kit.recipe.labelled import read_labelled
+    from ensemble_kit.recipe.labelled import read_compared, read_labelled
     from ensemble_kit.recipe.load import load_recipe
 
     find_fitter(kind)
+    if reference is not None and kind != "shift":
+        raise UsageError(f"--reference is of shift; {kind} has no use for it")
     named = sources or [default_run()]
     settings = given({"route": route, "vote": vote, "vote_at": vote_at})
-    labelled = read_labelled(
-        named,
-        recipe=load_recipe(recipe),
-        answers=answers,
-        people=people,
-        data=data,
-        name=name,
-        settings=settings,
-    )
-    options = FitOptions(on, metric, rounds=rounds, bags=bags, n_folds=folds, seed=seed)  # type: ignore[arg-type]
-    report = fit_kind(kind, labelled, options, out or named[0] / "results" / f"{kind}.json", named, settings)
+    earlier = tuple(item for path in fitted or () for item in load_fitted(path))
+    where = {"recipe": load_recipe(recipe), "answers": answers, "people": people, "data": data, "name": name}
+    if kind == "shift":
+        labelled = read_compared(named, reference=reference, settings=settings, **where)  # type: ignore[arg-type]
+    else:
+        labelled = read_labelled(named, settings=settings, **where)  # type: ignore[arg-type]
+    options = FitOptions(tuple(on or ()), metric, rounds, None, bags, folds, seed, earlier)
+    file = out or named[0] / "results" / f"{kind}.json"
+    report = fit_kind(kind, labelled, options, file, named, settings, fitted or ())
     print(dumps(report.to_json(), indent=2) if json else report.text())
 
 

@@ -18,7 +18,7 @@ from ensemble_kit.decisions import decide_labels
 from ensemble_kit.ensemble import Combined, ConditionalEnsemble, Fallback
 from ensemble_kit.errors import UsageError
 from ensemble_kit.files import write_json, write_text
-from ensemble_kit.fitted import as_combine_arguments, load_fitted
+from ensemble_kit.fitted import as_combine_arguments, load_fitted, votes_with
 from ensemble_kit.graph import Graph
 from ensemble_kit.predictions import Predictions, save_predictions
 from ensemble_kit.recipe.known import read_known
@@ -168,11 +168,9 @@ def _combine(
 ) -> Combined:
     if known and route != "soft":
         raise UsageError(f"--known needs the soft joint, found --route {route}; add --route soft")
-    vote: str | Mapping[str, Any] = chosen.vote
     arguments = as_combine_arguments(item for path in fitted for item in load_fitted(path))
-    if "vote" in arguments:  # votes that were fitted, the rule asked for everywhere else
-        others = vote if isinstance(vote, Mapping) else {node.name: vote for node in ensemble.graph.nodes}
-        vote = {**others, **arguments.pop("vote")}
+    nodes = [node.name for node in ensemble.graph.nodes]
+    vote = votes_with(arguments.pop("vote", {}), chosen.vote, chosen.vote_at, nodes)
     combined = ensemble.combine(route=route, vote=vote, vote_at=chosen.vote_at, **arguments)
     return combined.given(read_known(known, ensemble.schema, combined.joint.ids)) if known else combined
 

@@ -1,49 +1,19 @@
-"""Fitting what `ens combine --fitted` applies: weights of voters, temperatures."""
+"""`ens fit`: its kinds in one table, and the file that `ens combine --fitted` applies."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-
-from ensemble_kit.arrays import FloatArray, IntArray
-from ensemble_kit.calibration import fit_temperature
-from ensemble_kit.ensemble import ConditionalEnsemble
-from ensemble_kit.errors import DataError, UsageError, nearest
-from ensemble_kit.fitted import Fitted, save_fitted
-from ensemble_kit.ids import match_ids
-from ensemble_kit.predictions import Predictions
+from ensemble_kit.errors import UsageError, nearest
+from ensemble_kit.fitted import Fitted, as_combine_arguments, save_fitted
+from ensemble_kit.recipe.fitters import FitOptions, fit_stackings, fit_temperatures, fit_weights
 from ensemble_kit.recipe.labelled import Labelled
-from ensemble_kit.selection import Search, Selection, select_for_experts, select_for_joint, true_columns
-from ensemble_kit.voting import find_vote
+from ensemble_kit.recipe.shifts import fit_shifts
 
-On = Literal["joint", "experts"]
-
-FEW_ROUNDS = 5
-"""Votes added to each expert for the joint: every one costs a pass through all experts."""
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """What may be asked for; each kind refuses what it does not use.
-
-    Attributes:
-        on: "joint" = for the joint probabilities or their score, "experts" = each expert by itself.
-        metric: of weights: a name, see `selection.Search`; None = macro F1.
-        rounds, start, bags, n_folds: of weights; None = their defaults.
-        seed: of folds, bags and draws.
-    """
-
-    on: On = "joint"
-    metric: str | None = None
-    rounds: int | None = None
-    start: int | None = None
-    bags: int | None = None
-    n_folds: int | None = None
-    seed: int = 0
+__all__ = ["FITTERS", "FitOptions", "FitReport", "Kind", "find_fitter", "fit"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +30,7 @@ class FitReport:
 
     def text(self) -> str:
         head = f"{self.kind} fitted on {self.n_samples} photos: {self.source}"
-        found = [_told(item) for item in self.items]
+        found = [_told(items) for items in _alike(self.items)]
         notes = [f"note: {note}" for note in self.notes]
         return "\n".join([head, *found, *notes, f"written: {self.file}", f"next: {self.following}"])
 
@@ -76,100 +46,57 @@ class FitReport:
         }
 
 
-def _told(item: Fitted) -> str:
-    text = str(item.value.text())
-    return text if text.startswith(item.where) else f"{item.where}: {text}"
+def _alike(items: Sequence[Fitted]) -> list[list[Fitted]]:
+    """Neighbours that share one value, as the experts of a node share its shift."""
+    found: list[list[Fitted]] = []
+    for item in items:
+        if found and found[-1][0].value is item.value:
+            found[-1].append(item)
+        else:
+            found.append([item])
+    return found
 
 
-def fit_weights(labelled: Labelled, options: FitOptions) -> tuple[list[Fitted], list[str]]:
-    """Voters selected greedily, for the joint or for each expert.
-
-    Raises:
-        DataError: the out-of-fold predictions of one run: each photo is predicted by one fold.
-        UsageError: one voter only.
-    """
-    if labelled.n_out_of_fold == 1:
-        raise DataError(
-            "weights: out of fold each photo is predicted by one fold only, so its voters cannot be weighed; name "
-            "several complete runs, or pass --answers of photos that all voters predict"
-        )
-    given = {name: getattr(options, name) for name in ("metric", "rounds", "start", "bags", "n_folds")}
-    chosen = {name: value for name, value in given.items() if value is not None} | {"seed": options.seed}
-    experts, groups = labelled.experts, labelled.groups
-    if options.on == "experts":
-        found = select_for_experts(
-            experts, labelled.schema, labelled.true_joint, labelled.ids, groups=groups, search=Search(**chosen)
-        )
-    else:
-        found = [
-            select_for_joint(
-                _ensemble(labelled),
-                labelled.true_joint,
-                groups=groups,
-                ids=labelled.ids,
-                route=labelled.combine["route"],
-                vote_at=labelled.combine["vote_at"],
-                **({"rounds": FEW_ROUNDS} | chosen),
-            )
-        ]
-    single = [expert.describe() for expert in experts if len(expert.voters) == 1]
-    notes = [f"{name} has one voter: nothing to weigh" for name in single]
-    return [Fitted("weights", each.where, _spread(each, labelled)) for each in found], notes
-
-
-def fit_temperatures(labelled: Labelled, options: FitOptions) -> tuple[list[Fitted], list[str]]:
-    """A temperature for the joint probabilities, or for the vote of each expert on the photos of its condition."""
-    for name in ("metric", "rounds", "start", "bags", "n_folds"):
-        if getattr(options, name) is not None:
-            raise UsageError(f"--{name.removeprefix('n_')} is of weights; a temperature maximises the likelihood")
-    notes = []
-    if labelled.n_out_of_fold:
-        notes.append(
-            "fitted on single checkpoints out of fold; a vote of several is less sure by itself, so check it on "
-            "labelled evaluation photos where there are some"
-        )
-    if options.on == "joint":
-        how = {name: labelled.combine[name] for name in ("route", "vote", "vote_at")}
-        joint = _ensemble(labelled).combine(**how).joint
-        rows = match_ids(labelled.ids, joint.ids, "labelled photos")
-        true = labelled.true_joint if rows is None else labelled.true_joint[rows]
-        return [Fitted("temperature", "joint", fit_temperature(joint.layers[0], true, who="joint"))], notes
-    items = []
-    for expert in labelled.experts:
-        own = expert.in_classes_of(labelled.schema)
-        columns = true_columns(own, labelled.schema, labelled.true_joint)
-        inside = np.flatnonzero(columns >= 0)
-        if len(inside) < 2:
-            notes.append(f"{own.describe()}: {len(inside)} labelled photos, no temperature")
-            continue
-        some = own.select(inside).select_voters(sorted(own.voters))
-        probs, true = _to_adjust(some, columns[inside], labelled)
-        items.append(Fitted("temperature", own.describe(), fit_temperature(probs, true, who=own.describe())))
-    if not items:
-        raise DataError("temperature: no expert has 2 labelled photos of its condition; label more")
-    return items, notes
-
-
-def _to_adjust(expert: Predictions, true: IntArray, labelled: Labelled) -> tuple[FloatArray, IntArray]:
-    """What an adjustment of the expert will be asked about: its vote, or, where chains vote, each voter's answer."""
-    if labelled.combine["vote_at"] == "joint":
-        return np.concatenate(list(expert.probs)), np.tile(true, len(expert.voters))
-    rule = labelled.combine["vote"]
-    if isinstance(rule, Mapping):
-        node = labelled.graph.node_of(expert.names)
-        rule = rule.get(expert.describe(), rule.get(node.name if node else "", "soft"))
-    return find_vote(rule)(expert.probs, np.ones(len(expert.voters))), true
+def _told(items: Sequence[Fitted]) -> str:
+    text, where = str(items[0].value.text()), "; ".join(item.where for item in items)
+    if "\n" in text and not text.startswith((where, "stacking")):
+        return f"{where}:\n" + "\n".join(f"  {line}" for line in text.splitlines())
+    return text if where in text.splitlines()[0] else f"{where}: {text}"
 
 
 Fitter = Callable[[Labelled, FitOptions], tuple[list[Fitted], list[str]]]
 """Labelled predictions -> what was fitted, and notes."""
 
-FITTERS: Mapping[str, Fitter] = {"weights": fit_weights, "temperature": fit_temperatures}
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of `ens fit`.
+
+    Attributes:
+        fit: fits it.
+        on: the places `--on` may name; None = it looks itself.
+        uses: the options it uses.
+    """
+
+    fit: Fitter
+    on: tuple[str, ...] | None
+    uses: tuple[str, ...] = ()
+
+
+FITTERS: Mapping[str, Kind] = {
+    "weights": Kind(fit_weights, ("joint", "experts"), ("metric", "rounds", "start", "bags", "n_folds")),
+    "temperature": Kind(fit_temperatures, ("joint", "experts"), ("fitted",)),
+    "shift": Kind(fit_shifts, None, ("metric", "fitted")),
+    "stacking": Kind(fit_stackings, ("joint", "experts"), ("metric", "n_folds", "fitted")),
+}
 """What `ens fit` can fit; a further kind is one function and one row here."""
 
+FLAGS = {"metric": "--metric", "rounds": "--rounds", "start": "start", "bags": "--bags", "n_folds": "--folds"}
+FLAGS |= {"fitted": "--fitted"}
 
-def find_fitter(kind: str) -> Fitter:
-    """The function of a kind.
+
+def find_fitter(kind: str) -> Kind:
+    """The row of a kind.
 
     Raises:
         UsageError: there is none.
@@ -186,44 +113,42 @@ def fit(
     file: Path,
     sources: Sequence[Path] = (),
     settings: Mapping[str, str] | None = None,
+    fitted: Sequence[Path] = (),
 ) -> FitReport:
     """Fits and writes the file that `ens combine --fitted` reads.
 
     Args:
         kind: a name in FITTERS.
         file: to write.
-        sources, settings: runs or sets and what was said about combining, for the next command.
+        sources, settings, fitted: runs or sets, what was said about combining and the files of earlier fits, for the
+            next command.
 
     Raises:
-        UsageError: an unknown kind or place, options that the kind does not use.
+        UsageError: an unknown kind or place, options that the kind does not use, or what earlier fits hold already.
         DataError: too little to fit on.
     """
-    fitter = find_fitter(kind)
-    if options.on not in ("joint", "experts"):
-        raise UsageError(f'--on "{options.on}"{nearest(options.on, ("joint", "experts"))}')
-    items, notes = fitter(labelled, options)
+    row = find_fitter(kind)
+    _check(kind, row, options)
+    items, notes = row.fit(labelled, options)
+    as_combine_arguments([*options.fitted, *items])  # refuses what would contradict
     save_fitted(file, items)
     told = [f'--{name.replace("_", "-")} "{value}"' for name, value in (settings or {}).items()]
-    words = ["ens combine", *map(str, sources), *told, f"--fitted {file}"]
-    return FitReport(kind, tuple(items), tuple(notes), len(labelled.true_joint), labelled.source, file, " ".join(words))
+    words = ["ens combine", *map(str, sources), *told, *(f"--fitted {path}" for path in [*fitted, file])]
+    source = labelled.source
+    if labelled.unlabelled is not None:
+        source += f"; compared with {labelled.unlabelled.n_samples} photos of {labelled.unlabelled.source}"
+    return FitReport(kind, tuple(items), tuple(notes), len(labelled.true_joint), source, file, " ".join(words))
 
 
-def _ensemble(labelled: Labelled) -> ConditionalEnsemble:
-    return ConditionalEnsemble(labelled.schema, labelled.graph, labelled.experts, fallback=labelled.combine["fallback"])
-
-
-def _spread(selection: Selection, labelled: Labelled) -> Selection:
-    """Weights of voters that stand for several, divided among these."""
-    if not labelled.stands_for:
-        return selection
-    nested = {name: own for name, own in selection.weights.items() if isinstance(own, Mapping)}
-    if nested:
-        return replace(selection, weights={name: _divided(own, labelled, name) for name, own in nested.items()})
-    where = selection.where if selection.where in labelled.stands_for else next(iter(labelled.stands_for))
-    flat = {name: own for name, own in selection.weights.items() if not isinstance(own, Mapping)}
-    return replace(selection, weights=_divided(flat, labelled, where))
-
-
-def _divided(weights: Mapping[str, float], labelled: Labelled, expert: str) -> dict[str, float]:
-    members = labelled.stands_for[expert]
-    return {name: weight / len(members[voter]) for voter, weight in weights.items() for name in members[voter]}
+def _check(kind: str, row: Kind, options: FitOptions) -> None:
+    for name, flag in FLAGS.items():
+        if getattr(options, name) not in (None, ()) and name not in row.uses:
+            users = ", ".join(other for other, own in FITTERS.items() if name in own.uses)
+            raise UsageError(f"{flag} is of {users}; {kind} has no use for it")
+    if row.on is None:
+        return
+    for place in options.on:
+        if place not in row.on:
+            raise UsageError(f'--on "{place}"{nearest(place, row.on)}')
+    if len(options.on) > 1:
+        raise UsageError(f"--on: {kind} is fitted on {' or '.join(row.on)}, found {len(options.on)} places; name one")

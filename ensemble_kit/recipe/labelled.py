@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,32 @@ from ensemble_kit.graph import Graph
 from ensemble_kit.ids import match_ids
 from ensemble_kit.predictions import Predictions
 from ensemble_kit.recipe.load import Recipe, validated
-from ensemble_kit.recipe.predict import read_part_of
+from ensemble_kit.recipe.predict import PARTS, read_part_of
 from ensemble_kit.recipe.run import read_part
 from ensemble_kit.recipe.sets import load_experts, predicted_only, with_voters_of
 from ensemble_kit.recipe.settings import CombineSettings
 from ensemble_kit.recipe.truth import Truth, truth_of_answers, truth_of_table
 from ensemble_kit.runs import Run
 from ensemble_kit.schema import Schema
+
+
+@dataclass(frozen=True, eq=False)
+class Unlabelled:
+    """The photos that are to be answered, beside labelled ones.
+
+    Attributes:
+        experts: every photo predicted by every voter, in one order.
+        groups: `(n_samples,)` people; None = nobody knows.
+        source: which photos these are, for reports.
+    """
+
+    experts: tuple[Predictions, ...]
+    groups: IdArray | None
+    source: str
+
+    @property
+    def n_samples(self) -> int:
+        return self.experts[0].n_samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +56,7 @@ class Labelled:
         stands_for: expert -> voter -> the voters that `ens combine` will find in its place: a run's out-of-fold
             predictions are one voter here, its folds are several there. Voters that stand for themselves are not in it.
         n_out_of_fold: runs whose out-of-fold predictions these are; 0 = predictions of whole models.
+        unlabelled: the photos that they are compared with, where that was asked for.
     """
 
     experts: tuple[Predictions, ...]
@@ -48,6 +68,7 @@ class Labelled:
     source: str
     stands_for: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     n_out_of_fold: int = 0
+    unlabelled: Unlabelled | None = None
 
     @property
     def ids(self) -> IdArray:
@@ -78,17 +99,8 @@ def read_labelled(
         UsageError: no source, unknown settings.
         DataError: neither runs nor sets, no answers, photos that differ, nothing predicted.
     """
-    if not sources:
-        raise UsageError("fit: expected a run or saved predictions, found none")
-    for source in sources:
-        if not (source / "run.json").is_file() and not (source / "predictions.json").is_file():
-            raise DataError(
-                f"{source}: expected a run (run.json) or saved predictions (predictions.json), found neither"
-            )
-    runs = [Run.open(source) for source in sources if (source / "run.json").is_file()]
-    graph = runs[0].graph if runs else recipe.graph
-    stored = dict(runs[0].combine) if runs else recipe.combine.model_dump()
-    combine = validated(CombineSettings, stored | dict(settings or {}), "combine").model_dump()
+    runs = _runs(sources)
+    graph, combine = _combining(runs, recipe, settings)
     if len(runs) == len(sources) and answers is None and data is None:
         return _out_of_fold(runs, graph, combine)
     experts, schema = load_experts([_set_of(source, name) for source in sources])
@@ -97,10 +109,109 @@ def read_labelled(
     return _on_common_rows(experts, schema, graph, joint, groups, combine, f"the photos of {truth.source}")
 
 
+def read_compared(
+    sources: Sequence[Path],
+    *,
+    recipe: Recipe,
+    reference: Path | None = None,
+    answers: Path | None = None,
+    people: Path | None = None,
+    data: Path | None = None,
+    name: str = "eval",
+    settings: Mapping[str, Any] | None = None,
+) -> Labelled:
+    """Labelled predictions beside those of unlabelled photos, by the same experts.
+
+    Args:
+        sources: runs, whose predicted photos `name` are compared with their out-of-fold predictions; or, with a
+            reference, saved predictions of unlabelled photos as well.
+        reference: a run (out of fold), or labelled predictions with answers.
+        answers: ImageID,ans of the reference's photos.
+        people: ImageID,person of the unlabelled photos; default what the run's data set says.
+        data: another data set than the run's own.
+        name, settings: as `read_labelled`.
+
+    Raises:
+        UsageError: no source, answers without a reference.
+        DataError: saved predictions without a reference, other schemas, files that are not what they should be.
+    """
+    runs = _runs(sources)
+    if reference is None and len(runs) < len(sources):
+        bare = next(source for source in sources if not (source / "run.json").is_file())
+        raise DataError(
+            f"{bare}: saved predictions have no out-of-fold ones to be compared with; add --reference SET --answers "
+            "FILE (labelled photos), or --reference RUN"
+        )
+    if reference is None and answers is not None:
+        raise UsageError(
+            "--answers are of the photos of --reference; without one a run is compared with its own out-of-fold "
+            "predictions"
+        )
+    known = [reference] if reference is not None else list(sources)
+    labelled = read_labelled(known, recipe=recipe, answers=answers, name=name, settings=settings)
+    folders = [_set_of(source, name) for source in sources]
+    experts, schema = load_experts(folders)
+    if schema != labelled.schema:
+        raise DataError(f"{folders[0]}: made for another schema than {known[0]}; compare predictions of one task only")
+    kept = predicted_only(experts)
+    groups = _people_of(kept[0].ids, experts[0].ids, runs, people, data, name)
+    unlabelled = Unlabelled(tuple(kept), groups, " and ".join(map(str, folders)))
+    if runs:
+        graph, combine = _combining(runs, recipe, settings)
+        labelled = replace(labelled, graph=graph, combine=combine)
+    return replace(labelled, unlabelled=unlabelled)
+
+
+def _people_of(
+    ids: IdArray, all_ids: IdArray, runs: Sequence[Run], people: Path | None, data: Path | None, name: str
+) -> IdArray | None:
+    """Who is on the photos `ids`; None = nobody knows, as where each photo of the data set is its own person."""
+    if people is not None:
+        from ensemble_kit.data.answers import read_people
+
+        return read_people(people, all_ids)[_places(ids, all_ids)]
+    if not runs or name not in PARTS:
+        return None
+    try:
+        table = read_part_of(runs[0], data, name)
+    except DataError:
+        if data is not None:
+            raise
+        return None  # the photos have gone since they were predicted
+    group_of = dict(zip(table.ids.tolist(), table.groups.tolist(), strict=True))
+    groups = [group_of.get(photo, photo) for photo in ids.tolist()]
+    return None if groups == ids.tolist() else np.array(groups, dtype=np.str_)
+
+
+def _runs(sources: Sequence[Path]) -> list[Run]:
+    if not sources:
+        raise UsageError("fit: expected a run or saved predictions, found none")
+    for source in sources:
+        if not (source / "run.json").is_file() and not (source / "predictions.json").is_file():
+            raise DataError(
+                f"{source}: expected a run (run.json) or saved predictions (predictions.json), found neither"
+            )
+    return [Run.open(source) for source in sources if (source / "run.json").is_file()]
+
+
+def _combining(
+    runs: Sequence[Run], recipe: Recipe, settings: Mapping[str, Any] | None
+) -> tuple[Graph, Mapping[str, Any]]:
+    """The graph and how it is combined: the first run's, else the recipe's."""
+    stored = dict(runs[0].combine) if runs else recipe.combine.model_dump()
+    combine = validated(CombineSettings, stored | dict(settings or {}), "combine").model_dump()
+    return runs[0].graph if runs else recipe.graph, combine
+
+
 def _set_of(source: Path, name: str) -> Path:
-    folder = source if (source / "predictions.json").is_file() else source / "predictions" / name
+    if (source / "predictions.json").is_file():
+        return source
+    run = Run.open(source)
+    folder = run.predictions_folder(name)
     if not (folder / "predictions.json").is_file():
         raise DataError(f'{source}: its photos "{name}" are not predicted yet; run "ens predict {source}" first')
+    if not run.predictions_made_by(name, {fold.checkpoint_sha256 for fold in run.finished()}):
+        raise DataError(f'{folder}: older than the checkpoints of the run; run "ens predict {source}" first')
     return folder
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,7 @@ from ensemble_kit.errors import UsageError, nearest
 from ensemble_kit.graph import Graph, Node, describe_condition
 from ensemble_kit.hooks import Adjust, Weights
 from ensemble_kit.ids import check_unique, match_ids
-from ensemble_kit.joint import Plan, Step, make_plan
+from ensemble_kit.joint import Passed, Plan, Step, best_columns, make_plan
 from ensemble_kit.panel import Asked, Panel
 from ensemble_kit.predictions import Predictions, save_predictions
 from ensemble_kit.routing import Route, find_route, route_name
@@ -191,18 +191,12 @@ class ConditionalEnsemble:
         joint = np.zeros((n_samples, self.schema.n_joint), dtype=np.dtype(dtype))
         described = {number: self.experts[number].describe() for number in self.plan.used}
         trace = Trace.empty(self.plan, described, {n: route_name(r) for n, r in routes.items()}, n_samples)
-        n_rows = min(BLOCK_ROWS, max(1, BLOCK_BYTES // (8 * self.schema.n_joint + 1)))
 
-        def fill(start: int) -> Asked:
-            stop = min(start + n_rows, n_samples)
-            passed, asked = panel.answer(start, stop, routes)
+        def keep(start: int, stop: int, passed: Passed) -> None:
             joint[start:stop] = passed.joint
             trace.fill(start, stop, passed)
-            return asked
 
-        for asked in side_by_side(fill, range(0, n_samples, n_rows), 0 if panel.looks_by_rows(routes) else 1):
-            panel.note(asked)
-        panel.refuse_missing()
+        self._pass(panel, routes, keep)
         classes = [
             [a.classes[i] for a, i in zip(self.schema.attributes, row, strict=True)] for row in self.schema.paths
         ]
@@ -211,6 +205,54 @@ class ConditionalEnsemble:
             save_predictions(out, [result], self.schema)
         counts = {described[number]: count for number, count in panel.counts.items()}
         return Combined(result, trace.gates, counts, self.graph, trace)
+
+    def labels(
+        self,
+        *,
+        route: str | Route | Mapping[str, str | Route] = "soft",
+        vote: str | Vote | Mapping[str, str | Vote] = "soft",
+        vote_at: VoteAt = "expert",
+        voters: Sequence[str] | None = None,
+        weights: Weights | None = None,
+        adjust: Mapping[str, Adjust] | None = None,
+    ) -> IntArray:
+        """The most probable joint class of every photo `(n_samples,)`, -1 = abstained.
+
+        What `combine` with the same arguments has as labels, in memory for a few blocks and the labels alone, however
+        many photos there are.
+
+        Raises:
+            UsageError, DataError: as `combine`.
+        """
+        if vote_at not in VOTE_AT:
+            raise UsageError(f'unknown vote_at "{vote_at}"{nearest(str(vote_at), VOTE_AT)}')
+        routes = self._routes(route)
+        panel = Panel(
+            self.plan, self.experts, self.ids, self._rows,
+            voters=voters, vote=vote, vote_at=vote_at, weights=weights, adjust=adjust,
+        )  # fmt: skip
+        labels = np.empty(len(self.ids), dtype=np.int64)
+
+        def keep(start: int, stop: int, passed: Passed) -> None:
+            labels[start:stop] = best_columns(passed.joint)
+
+        self._pass(panel, routes, keep)
+        return labels
+
+    def _pass(self, panel: Panel, routes: Mapping[Node, Route], keep: Callable[[int, int, Passed], None]) -> None:
+        """Every block of photos once, side by side where nothing but our own rules is called."""
+        n_samples = len(self.ids)
+        n_rows = min(BLOCK_ROWS, max(1, BLOCK_BYTES // (8 * self.schema.n_joint + 1)))
+
+        def work(start: int) -> Asked:
+            stop = min(start + n_rows, n_samples)
+            passed, asked = panel.answer(start, stop, routes)
+            keep(start, stop, passed)
+            return asked
+
+        for asked in side_by_side(work, range(0, n_samples, n_rows), 0 if panel.looks_by_rows(routes) else 1):
+            panel.note(asked)
+        panel.refuse_missing()
 
     def _routes(self, route: str | Route | Mapping[str, str | Route]) -> dict[Node, Route]:
         nodes = {step.node.name: step.node for step in self.plan.steps if step.node.parents}

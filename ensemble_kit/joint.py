@@ -23,7 +23,7 @@ from ensemble_kit.plan import Part, Plan, Step, make_plan
 from ensemble_kit.routing import Route, ask_route, highest_belief, route_soft, watch_gate
 from ensemble_kit.schema import Schema
 
-__all__ = ["Passed", "Plan", "Read", "Routed", "Step", "forward", "make_plan", "with_known"]
+__all__ = ["Passed", "Plan", "Read", "Routed", "Step", "best_columns", "forward", "make_plan", "with_known"]
 
 Read = Callable[[int, IntArray], FloatArray]
 """(number of the expert, rows) -> probabilities `(len(rows), n_classes)`: a slice of saved ones, or a network's run."""
@@ -167,6 +167,18 @@ def _possible(answers: FloatArray, part: Part) -> FloatArray:
         total += row
     equal = np.full_like(chosen, 1 / len(part.columns))
     return np.divide(chosen, total, out=equal, where=total > 0)
+
+
+def best_columns(joint: FloatArray) -> IntArray:
+    """The highest column of each row `(n_rows,)`, of equal ones the lowest, -1 = abstained; of the float32 numbers that
+    are kept, so that labels are those of the kept joint."""
+    kept = joint.T.astype(np.float32)
+    highest = np.zeros(len(joint), dtype=np.float32)
+    best = np.full(len(joint), -1, dtype=np.int64)
+    for number, column in enumerate(kept):
+        np.copyto(best, number, where=column > highest)
+        np.maximum(highest, column, out=highest)
+    return best
 
 
 def with_known(joint: FloatArray, schema: Schema, known: Mapping[str, ArrayLike]) -> FloatArray:

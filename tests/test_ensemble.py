@@ -459,3 +459,31 @@ def test_columns_finer_than_the_classes_are_added_up_before_combining() -> None:
     coarse = Predictions(SCHEMA["age"], summed, sample_ids(40), {"mask": "worn"}, voters=FOLDS)
     expected = combine([*experts[:2], coarse, *experts[3:]], route="hard")
     assert np.array_equal(probs(combine([*experts[:2], fine, *experts[3:]], route="hard")), probs(expected))
+
+
+@pytest.mark.parametrize("route", ["hard", "soft", "top_k=2"])
+@pytest.mark.parametrize("vote_at", ["expert", "joint"])
+def test_labels_alone_are_those_of_the_joint(route: str, vote_at: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    experts = face_experts(11, 50, ("fold0", "fold1"))
+    probs = [np.array(layer) for layer in experts[0].layers]
+    for layer in probs:
+        layer[7] = 0  # the mask expert abstains
+    experts[0] = Predictions(experts[0].attributes, probs, experts[0].ids, voters=experts[0].voters)
+    ensemble = ConditionalEnsemble(face_schema(), FACE_GRAPH, experts)
+    wanted = ensemble.combine(route=route, vote_at=vote_at).joint.labels()
+    assert wanted[7] == -1
+    for rows in (20_000, 7):
+        monkeypatch.setattr("ensemble_kit.ensemble.BLOCK_ROWS", rows)
+        assert ensemble.labels(route=route, vote_at=vote_at).tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize("threads", ["1", "2", "4"])
+def test_blocks_side_by_side_give_the_same_bits(threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ensemble = ConditionalEnsemble(face_schema(), FACE_GRAPH, face_experts(12, 90, ("fold0", "fold1")))
+    wanted = ensemble.combine(route="hard")
+    monkeypatch.setattr("ensemble_kit.ensemble.BLOCK_ROWS", 11)
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    found = ensemble.combine(route="hard")
+    assert np.array_equal(found.joint.probs, wanted.joint.probs)
+    assert np.array_equal(found.distance, wanted.distance)
+    assert found.counts == wanted.counts

@@ -21,7 +21,7 @@ def check_probs(probs: FloatArray, who: str, tolerance: float = SUM_TOLERANCE) -
     good = (np.abs(total - 1) <= tolerance) | (total == 0)
     if good.all() and values.min(initial=0) >= 0:
         return
-    lowest = values.min(axis=1, initial=0)
+    lowest = values.min(axis=1, initial=np.inf)
     wrong = ~((good & (lowest >= 0)) | np.isnan(values).all(axis=1))
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])

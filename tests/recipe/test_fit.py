@@ -13,7 +13,7 @@ from fit_cases import ens_fit, make_run, write_table
 from shift_cases import SHIFTS, TRAINING_AGES, World
 
 from ensemble_kit.arrays import FloatArray, IntArray
-from ensemble_kit.calibration import Temperature
+from ensemble_kit.calibration import Temperature, fit_temperature
 from ensemble_kit.ensemble import ConditionalEnsemble
 from ensemble_kit.errors import DataError, EnsembleKitError, UsageError
 from ensemble_kit.files import write_json
@@ -21,6 +21,7 @@ from ensemble_kit.fitted import Fitted, as_combine_arguments, load_fitted, save_
 from ensemble_kit.metrics import accuracy, macro_f1
 from ensemble_kit.predictions import Predictions, load_predictions, save_predictions
 from ensemble_kit.recipe.chains import Chains
+from ensemble_kit.runs import Run
 from ensemble_kit.shift import PriorShift, fit_shift_for
 from ensemble_kit.stacking import fit_stacking
 from ensemble_kit.submission import read_submission
@@ -370,6 +371,11 @@ def test_runs_are_stacked_out_of_fold_and_their_folds_share_the_coefficients(tmp
         assert item.value.voters == ("fold0", "fold1", "set1:fold0", "set1:fold1")
         size = np.abs(item.value.coefficients).sum(axis=(1, 2))
         assert size[0] == size[1] > size[2] == size[3] > 0
+    held_out = [Run.open(run).out_of_fold()[0].layers[0] for run in runs]
+    true = SCHEMA.decode(joint)["mask"]
+    alone = fit_stacking(held_out, true, people, voters=["a", "b"], measure=False)
+    halves = load_fitted(file)[0].value.coefficients
+    np.testing.assert_allclose(halves[0] + halves[1], alone.coefficients[0], atol=1e-6)
     ens_fit(
         *(run / "predictions" / "eval" for run in runs), "--fitted", file, "--out", tmp_path / "out", command="combine"
     )
@@ -387,6 +393,12 @@ def test_a_temperature_of_the_joint_is_of_what_combine_will_produce(liars: Path,
     probs = ensemble.combine(**as_combine_arguments(load_fitted(stacking))).joint.layers[0]
     true = read_submission(liars / "known.csv", SCHEMA)[1]
     assert item.value.nll_before == pytest.approx(-np.log(probs[np.arange(len(true)), true]).mean(), rel=1e-4)
+    ens_fit("temperature", liars / "known", *where, "--fitted", stacking, "--on", "experts", "-o", temperature)
+    vote, mask = load_fitted(stacking)[0].value, load_predictions(liars / "known")[0].probs
+    own = fit_temperature(vote(mask, np.ones(2)), SCHEMA.decode(true)["mask"])
+    assert load_fitted(temperature)[0].value.value == pytest.approx(own.value, rel=1e-6)
+    temperature.unlink()
+    ens_fit("temperature", liars / "known", *where, "-o", temperature)
     with pytest.raises(UsageError, match='two of kind "temperature" for "joint"'):
         ens_fit("temperature", liars / "known", *where, "--fitted", temperature, "-o", tmp_path / "x.json")
     assert not (tmp_path / "x.json").exists()

@@ -197,10 +197,12 @@ def with_known(joint: FloatArray, schema: Schema, known: Mapping[str, ArrayLike]
     """
     allowed = np.ones((len(joint), schema.n_joint), dtype=np.bool_)
     for name, numbers in known.items():
-        attribute, given = schema[name], np.asarray(numbers, dtype=np.int64)
-        if given.shape != (len(joint),) or ((given < -1) | (given >= len(attribute.classes))).any():
+        attribute, given = schema[name], np.asarray(numbers)
+        is_good = given.dtype.kind in "iu" and given.shape == (len(joint),)
+        if not is_good or ((given < -1) | (given >= len(attribute.classes))).any():
             raise DataError(
-                f"known {name}: expected {len(joint)} class numbers from 0 to {len(attribute.classes) - 1} or -1"
+                f"known {name}: expected {len(joint)} class numbers from 0 to {len(attribute.classes) - 1} or -1, "
+                f"found {given.dtype} {given.shape}"
             )
         column = schema.paths[:, schema.names.index(name)]
         allowed &= (column == given[:, None]) | (given < 0)[:, None]

@@ -390,6 +390,8 @@ def test_known_facts_leave_an_abstained_row_and_keep_the_type() -> None:
     [
         ({"mask": [3]}, DataError, "known mask: expected 1 class numbers from 0 to 2 or -1"),
         ({"mask": [0, 1]}, DataError, "known mask: expected 1 class numbers"),
+        ({"mask": [0.7]}, DataError, "known mask: expected 1 class numbers"),
+        ({"mask": ["worn"]}, DataError, "found <U4 (1,)"),
         ({"maks": [0]}, UsageError, 'did you mean "mask"'),
     ],
 )

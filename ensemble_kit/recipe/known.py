@@ -56,9 +56,13 @@ def _read_table(path: Path, schema: Schema, ids: IdArray) -> dict[str, IntArray]
         )
     place = {sample_id: row for row, sample_id in enumerate(ids.tolist())}
     known = {name: np.full(len(ids), -1, dtype=np.int64) for name in names}
+    seen: set[str] = set()
     for line, row in enumerate(rows, start=2):
         if row[id_column] not in place:
             raise DataError(f'{path} line {line}: no prediction of photo "{row[id_column]}"; leave it out')
+        if row[id_column] in seen:
+            raise DataError(f'{path} line {line}: photo "{row[id_column]}" comes twice; leave one line')
+        seen.add(row[id_column])
         for name in names:
             if row[name]:
                 known[name][place[row[id_column]]] = schema[name].index(row[name])

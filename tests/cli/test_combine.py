@@ -68,6 +68,13 @@ def test_facts_for_all_photos_and_from_a_table(ens: Ens, saved: Path, tmp_path: 
     assert [told[1], *told[3:]] == [free[1], *free[3:]]
 
 
+def test_facts_that_name_a_photo_twice_are_refused(ens: Ens, saved: Path, tmp_path: Path) -> None:
+    name = sample_ids(N)[0]
+    (tmp_path / "facts.csv").write_text(f"ImageID,mask\n{name},worn\n{name},not_worn\n")
+    found = ens("combine", saved, "--route", "soft", "--known", tmp_path / "facts.csv")
+    assert (found.code, f'line 3: photo "{name}" comes twice' in found.err) == (3, True)
+
+
 def test_borders_move_where_columns_are_finer(ens: Ens, tmp_path: Path) -> None:
     experts = face_experts(4, N)
     ages = random_probs(np.random.default_rng(1), 1, N, 61)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 
@@ -14,8 +14,7 @@ from ensemble_kit.graph import Node
 from ensemble_kit.hooks import Adjust, HookNames, Weights, adjusts_of, ask_adjust, votes_of, weights_of
 from ensemble_kit.joint import Passed, Plan, Routed, forward
 from ensemble_kit.predictions import SUM_TOLERANCE, Predictions, are_all_one
-from ensemble_kit.routing import OWN as OWN_ROUTES
-from ensemble_kit.routing import Route
+from ensemble_kit.routing import Route, is_own
 from ensemble_kit.voting import OWN as OWN_VOTES
 from ensemble_kit.voting import Vote, ask_vote
 
@@ -92,8 +91,8 @@ class Panel:
         return (
             not self.adjusts
             and self.joint_adjust is None
-            and all(vote in OWN_VOTES for vote in votes)
-            and all(route in OWN_ROUTES for route in routes.values())
+            and all(isinstance(vote, Hashable) and vote in OWN_VOTES for vote in votes)
+            and all(is_own(route) for route in routes.values())
         )
 
     def answer(self, start: int, stop: int, routes: Mapping[Node, Route]) -> tuple[Passed, Asked]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -228,3 +229,17 @@ def test_numbers_given_in_python_are_checked_too(value: Any) -> None:
     for make in (route_threshold, route_top_k, route_sparse):
         with pytest.raises(UsageError, match="expected a"):
             make(value)
+
+
+@dataclass
+class Kept:
+    """A dataclass that compares by value has no hash."""
+
+    at: float
+
+    def __call__(self, belief: FloatArray) -> FloatArray:
+        return keep_states(belief, belief >= self.at)
+
+
+def test_a_route_need_not_be_hashable() -> None:
+    assert ask_route(Kept(0.3), np.array([[0.5, 0.25, 0.25]])).tolist() == [[1.0, 0.0, 0.0]]

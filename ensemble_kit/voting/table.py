@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 import numpy as np
 
@@ -85,7 +85,7 @@ def ask_vote(
     """
     name = getattr(vote, "__name__", type(vote).__name__)
     check_weights(weights)
-    own = vote in OWN
+    own = isinstance(vote, Hashable) and vote in OWN
     if own and checked:
         return vote(probs, weights)
     result = np.asarray(vote(probs, weights))

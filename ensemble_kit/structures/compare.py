@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -60,12 +60,17 @@ def compare_experts(
                 continue
             scorer = Scorer(None if groups is None else groups[rows], n_boot, seed)
             pair = (pooled.select(rows), expert.select(rows))
-            found += _compare(pair, {schema[name]: true[name][rows] for name in node.attributes}, votes, scorer)
+            truth = {schema[name]: true[name][rows] for name in node.attributes}
+            found += _compare(pair, truth, votes, scorer, _possible(expert, schema))
     return found, left_out
 
 
 def _compare(
-    pair: tuple[Predictions, Predictions], truth: Mapping[Attribute, IntArray], votes: Sequence[str], scorer: Scorer
+    pair: tuple[Predictions, Predictions],
+    truth: Mapping[Attribute, IntArray],
+    votes: Sequence[str],
+    scorer: Scorer,
+    possible: Collection[tuple[str, ...]] | None,
 ) -> list[Comparison]:
     """Each attribute by the pooled and the specialised expert, under each voting."""
     votings = votings_of(pair, votes)
@@ -73,7 +78,7 @@ def _compare(
     measured = scorer.measure(
         {
             (attribute, voting, number): [
-                _tally(answer, attribute, true) for answer in expert_answers(expert, voting, voters)
+                _tally(answer, attribute, true, possible) for answer in expert_answers(expert, voting, voters)
             ]
             for attribute, true in truth.items()
             for voting, _ in votings
@@ -91,8 +96,41 @@ def _compare(
     ]
 
 
-def _tally(answer: Predictions, attribute: Attribute, truth: IntArray) -> Tally:
-    return Tally(truth, marginal_labels(answer, attribute.name), [View.all(len(attribute.classes))])
+def _possible(expert: Predictions, schema: Schema) -> set[tuple[str, ...]] | None:
+    """The classes of a taxonomy that exist under the expert's condition; None = every one the expert knows."""
+    if schema.is_product:
+        return None
+    numbers = schema.decode(np.arange(schema.n_joint))
+    under = under_condition(expert.condition, schema, numbers)
+    columns = [[a.classes[i] for i in numbers[a.name][under]] for a in expert.attributes]
+    return set(zip(*columns, strict=True))
+
+
+def _tally(
+    answer: Predictions, attribute: Attribute, truth: IntArray, possible: Collection[tuple[str, ...]] | None
+) -> Tally:
+    """The labels beside the truth; in a taxonomy among the possible classes alone, as when the experts are combined."""
+    if possible is None:
+        return Tally(truth, marginal_labels(answer, attribute.name), [View.all(len(attribute.classes))])
+    labels = marginal_labels(_restricted(answer, possible), attribute.name)
+    place = answer.names.index(attribute.name)
+    known = np.array(sorted({attribute.index(names[place]) for names in possible}), dtype=np.int64)
+    local = np.where(labels < 0, -1, np.searchsorted(known, labels))
+    return Tally(np.searchsorted(known, truth), local, [View.all(len(known))])
+
+
+def _restricted(answer: Predictions, possible: Collection[tuple[str, ...]]) -> Predictions:
+    """The answer's possible classes, divided by their sum; equal shares where they had no probability."""
+    kept = [column for column, names in enumerate(answer.classes) if names in possible]
+    (layer,) = answer.layers
+    probs = np.asarray(layer[:, kept], dtype=np.float64)
+    total = np.zeros((len(probs), 1), dtype=np.float64)
+    for column in probs.T:
+        total[:, 0] += column
+    equal = np.full_like(probs, 1 / len(kept))
+    shares = np.divide(probs, total, out=equal, where=total > 0)
+    classes = [answer.classes[column] for column in kept]
+    return Predictions(answer.attributes, shares.astype(np.float32), answer.ids, classes=classes)
 
 
 def _comparison(what: tuple[str, str, str, int, int], pooled: Measured, special: Measured) -> Comparison:

@@ -249,7 +249,6 @@ class ConditionalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         """
         joint = self.predict_joint_proba(X)
         if self.decide == "top_down":
-
             labels = decide_top_down(joint, self.schema_, self.graph_)
         else:
             labels = self._predictions(joint).labels(self.decide)

@@ -28,8 +28,10 @@ __all__ = ["Combined", "ConditionalEnsemble", "Fallback", "VoteAt"]
 Fallback = Literal["refuse", "pooled"]
 VoteAt = Literal["expert", "joint"]
 DType = Literal["float32", "float64"]
+Missing = Literal["refuse", "abstain"]
 
 VOTE_AT: tuple[VoteAt, ...] = ("expert", "joint")
+MISSING: tuple[Missing, ...] = ("refuse", "abstain")
 DTYPES: tuple[DType, ...] = ("float32", "float64")
 
 BLOCK_ROWS = 20_000
@@ -151,6 +153,7 @@ class ConditionalEnsemble:
         weights: Weights | None = None,
         adjust: Mapping[str, Adjust] | None = None,
         dtype: DType = "float32",
+        missing: Missing = "refuse",
         out: Path | None = None,
     ) -> Combined:
         """Joint probabilities of every photo.
@@ -170,6 +173,8 @@ class ConditionalEnsemble:
             adjust: for each place a function on probabilities `(n_samples, n_classes)`, the expert's own columns in
                 the expert's order, applied row by row after the expert's vote (with vote_at="joint" to each voter's
                 answer), and "joint" to the finished joint probabilities. A temperature or a shifted prior goes here.
+            missing: "refuse" = a photo without a prediction that its route needs is an error; "abstain" = it has no
+                answer. What no route asks for may be missing in any case.
             dtype: of the joint probabilities that are kept. Sums run in float64 either way.
             out: a folder for the joint probabilities, as a prediction set (float32).
 
@@ -178,7 +183,8 @@ class ConditionalEnsemble:
             DataError: a photo without a prediction that is needed; numbers that are no probabilities.
         """
         routes = self._routes(route)
-        for name, given, known in (("vote_at", vote_at, VOTE_AT), ("dtype", dtype, DTYPES)):
+        choices = (("vote_at", vote_at, VOTE_AT), ("dtype", dtype, DTYPES), ("missing", missing, MISSING))
+        for name, given, known in choices:
             if given not in known:
                 raise UsageError(f'unknown {name} "{given}"{nearest(str(given), known)}')
         if out is not None and dtype != "float32":
@@ -197,6 +203,8 @@ class ConditionalEnsemble:
             trace.fill(start, stop, passed)
 
         self._pass(panel, routes, keep)
+        if missing == "refuse":
+            panel.refuse_missing()
         classes = [
             [a.classes[i] for a, i in zip(self.schema.attributes, row, strict=True)] for row in self.schema.paths
         ]
@@ -237,6 +245,7 @@ class ConditionalEnsemble:
             labels[start:stop] = best_columns(passed.joint)
 
         self._pass(panel, routes, keep)
+        panel.refuse_missing()
         return labels
 
     def _pass(self, panel: Panel, routes: Mapping[Node, Route], keep: Callable[[int, int, Passed], None]) -> None:
@@ -252,7 +261,6 @@ class ConditionalEnsemble:
 
         for asked in side_by_side(work, range(0, n_samples, n_rows), 0 if panel.looks_by_rows(routes) else 1):
             panel.note(asked)
-        panel.refuse_missing()
 
     def _routes(self, route: str | Route | Mapping[str, str | Route]) -> dict[Node, Route]:
         nodes = {step.node.name: step.node for step in self.plan.steps if step.node.parents}

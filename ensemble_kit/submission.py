@@ -129,7 +129,8 @@ def _answers(ids: IdArray, labels: IntArray) -> dict[str, int]:
     if len(silent):
         raise DataError(
             f'{len(silent)} of {len(ids)} photos have no answer (abstained; the first is "{ids[silent[0]]}") and a '
-            "submission needs one for each; combine again with a route that always answers, such as soft"
+            "submission needs one for each; combine again with a route that always answers, such as soft, "
+            "or name an answer with --missing"
         )
     answers = dict(zip(ids.tolist(), labels.tolist(), strict=True))
     if len(answers) < len(ids):

@@ -171,7 +171,7 @@ def _texts(key: NDArray[Any], text: Callable[[NDArray[Any]], str]) -> Column:
     """`(n_samples,)` texts of the rows of a key `(n_samples, n_columns)`, each distinct row put into words once."""
     if not key.shape[1]:
         return np.full(len(key), text(key[0]) if len(key) else "", dtype=object)
-    packed = np.packbits(key, axis=1) if key.dtype == np.bool_ else np.ascontiguousarray(key)
+    packed = np.ascontiguousarray(np.packbits(key, axis=1) if key.dtype == np.bool_ else key)
     bits = packed.view(np.dtype((np.void, packed.dtype.itemsize * packed.shape[1]))).ravel()
     _, first, place = np.unique(bits, return_index=True, return_inverse=True)
     return np.array([text(key[row]) for row in first], dtype=object)[place.ravel()]

@@ -423,3 +423,14 @@ def test_a_damaged_set_is_refused_by_the_file_name(tmp_path: Path, damage: Any, 
         load_predictions(tmp_path, memory_map=memory_map)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_columns_of_a_data_frame_are_taken_by_name() -> None:
+    pd = pytest.importorskip("pandas")
+    mask = Attribute("mask", ["worn", "incorrect", "not_worn"])
+    frame = pd.DataFrame([[0.1, 0.7, 0.2]], columns=["not_worn", "worn", "incorrect"])
+    assert Predictions(mask, frame, ["a"]).probs.tolist() == [[[0.7, 0.2, 0.1]]]
+    assert Predictions(mask, [frame, frame], ["a"]).probs[1].tolist() == [[0.7, 0.2, 0.1]]
+    assert Predictions(mask, pd.DataFrame([[0.7, 0.2, 0.1]]), ["a"]).labels().tolist() == [0]
+    with pytest.raises(UsageError, match="expected the columns worn, incorrect, not_worn, found worn, on, off"):
+        Predictions(mask, frame.set_axis(["worn", "on", "off"], axis=1), ["a"])

@@ -4,6 +4,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Callable
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -369,3 +370,16 @@ def test_bad_votes_and_weights_are_refused(
     with pytest.raises(error) as caught:
         ask_vote(vote, probs, np.array(weights, dtype=np.float64))
     assert message in str(caught.value)
+
+
+def test_tiny_numbers_in_single_precision_do_not_let_the_order_decide() -> None:
+    a, b, c = 0.62056082, 1.9e-12, 0.27053156
+    rest = [(1 - x - y) / 4 for x, y in ((a, b), (b, c), (c, a))]
+    probs = np.array([[[x, y, *[r] * 4]] for (x, y), r in zip(((a, b), (b, c), (c, a)), rest, strict=True)], np.float32)
+    labels = {int(vote_soft(probs[list(order)], np.ones(3)).argmax(axis=1)[0]) for order in permutations(range(3))}
+    assert len(labels) == 1
+
+
+def test_weights_whose_sum_would_overflow_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"at most 1e\+09, found"):
+        ask_vote(vote_soft, np.full((2, 1, 2), 0.5), np.array([1e308, 1e308]))

@@ -49,7 +49,7 @@ def combine(
         list[str] | None, typer.Option(help="mask=worn for all photos, or a CSV with ImageID and mask: facts at hand.")
     ] = None,
     fitted: Annotated[
-        list[Path] | None, typer.Option(help="What ens fit wrote: weights, temperatures, stacked votes, shifted priors.")
+        list[Path] | None, typer.Option(help="What ens fit wrote: weights, temperatures, stackings, shifts.")
     ] = None,
     structure: Annotated[
         str, typer.Option(help="conditional (the graph), independent, or flat: how the same experts are read.")

@@ -27,7 +27,8 @@ def fit(
         typer.Option(help="joint, or experts: each one by itself; of a shift also attributes, or names: age."),
     ] = None,
     metric: Annotated[
-        str | None, typer.Option(help="What must gain: macro_f1 (default) or accuracy; of weights, stacking also log_loss, brier.")
+        str | None,
+        typer.Option(help="What must gain: macro_f1 (default), accuracy; of weights, stacking also log_loss, brier."),
     ] = None,
     rounds: Annotated[int | None, typer.Option(min=0, help="Of weights: votes added to each expert.")] = None,
     bags: Annotated[int | None, typer.Option(min=0, help="Of weights: climbs with half of the voters each.")] = None,

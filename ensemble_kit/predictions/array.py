@@ -74,7 +74,7 @@ class Predictions:
         block = (attributes,) if isinstance(attributes, Attribute) else tuple(attributes)
         given = {n: (c,) if isinstance(c, str) else tuple(c) for n, c in (condition or {}).items()}
         who = describe_expert([attribute.name for attribute in block], given)
-        layers = _layers(probs, who)
+        layers = _layers(_by_name(probs, block, classes, who), who)
         names = tuple(f"voter{number}" for number in range(len(layers))) if voters is None else tuple(voters)
         if len(names) != len(layers) or len(set(names)) != len(names):
             raise UsageError(f"{who}: expected {len(layers)} distinct voter names, found {list(names)}")
@@ -267,6 +267,23 @@ class Predictions:
         same = self.fine if self.fine is not None and tuple(classes) == self.classes else None
         edges, to = (same.edges, same.to) if same else (None, None)
         return Predictions(attributes, list(layers), ids, self.condition, classes, voters, edges=edges, to=to)
+
+
+def _by_name(probs: Any, block: Sequence[Attribute], classes: Sequence[Sequence[str] | str] | None, who: str) -> Any:
+    """Data frames, one or a list of them, with their columns brought into the classes' order."""
+    if isinstance(probs, list | tuple) and any(hasattr(one, "columns") for one in probs):
+        return [_by_name(one, block, classes, who) for one in probs]
+    if not hasattr(probs, "columns") or not hasattr(probs, "to_numpy"):
+        return probs
+    columns = list(probs.columns)
+    if columns == list(range(len(columns))):  # never named
+        return probs.to_numpy()
+    rows = _class_rows(block) if classes is None else classes
+    wanted = [row if isinstance(row, str) else " / ".join(row) for row in rows]
+    found = [" / ".join(column) if isinstance(column, tuple) else str(column) for column in columns]
+    if sorted(found) != sorted(wanted):
+        raise UsageError(f"{who}: expected the columns {', '.join(wanted)}, found {', '.join(found)}")
+    return probs.to_numpy()[:, [found.index(name) for name in wanted]]
 
 
 def _layers(probs: Any, who: str) -> tuple[FloatArray, ...]:

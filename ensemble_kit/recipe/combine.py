@@ -15,7 +15,7 @@ from ensemble_kit.arrays import IdArray, IntArray
 from ensemble_kit.cascade import Cascaded
 from ensemble_kit.cascade import cascade as run_cascade
 from ensemble_kit.decisions import decide_labels
-from ensemble_kit.ensemble import Combined, ConditionalEnsemble, Fallback
+from ensemble_kit.ensemble import Combined, ConditionalEnsemble, Fallback, Missing
 from ensemble_kit.errors import UsageError
 from ensemble_kit.files import write_json, write_text
 from ensemble_kit.fitted import as_combine_arguments, load_fitted, votes_with
@@ -23,7 +23,7 @@ from ensemble_kit.graph import Graph
 from ensemble_kit.predictions import Predictions, save_predictions
 from ensemble_kit.recipe.known import read_known
 from ensemble_kit.recipe.load import validated
-from ensemble_kit.recipe.sets import load_experts, move_borders, predicted_only
+from ensemble_kit.recipe.sets import load_experts, move_borders
 from ensemble_kit.recipe.settings import CombineSettings
 from ensemble_kit.schema import Schema
 from ensemble_kit.submission import read_template, write_submission
@@ -124,15 +124,24 @@ def combine_sets(
         DataError: a state without an expert, sets that do not fit, a template with other ids.
     """
     chosen = validated(CombineSettings, settings, "combine")
+    _refuse_overwriting(out, [*folders, *([template] if template else []), *(Path(fact) for fact in known)])
     experts, stored = load_experts(folders)
     ids = experts[0].ids
     if missing is not None:
         stored.decode([missing])  # refuses what is no joint class
-        experts = predicted_only(experts)
     schema, experts = move_borders(stored, experts, chosen.borders)
 
+    unanswered: Missing = "refuse" if missing is None else "abstain"
+
     def combine(structure: str, route: Any) -> Combined:
-        return _combine(_ensemble(schema, graph, experts, structure, chosen.fallback), chosen, route, known, fitted)
+        ensemble = _ensemble(schema, graph, experts, structure, chosen.fallback)
+        return _combine(ensemble, chosen, route, known, fitted, unanswered)
+
+    def stage(name: str) -> Combined:
+        try:
+            return combine(*_stage(name, structure))
+        except UsageError as error:
+            raise UsageError(f'--cascade: stage "{name}": {error}') from None
 
     plan = _ensemble(schema, graph, experts, structure, chosen.fallback).describe()
     if announce:
@@ -142,8 +151,7 @@ def combine_sets(
         result = combine(structure, chosen.route)
         answers = result.labels(chosen.decide)
     else:
-        stages = stages_of(cascade)
-        result = run_cascade([(name, combine(*_stage(name, structure)), at_least) for name, at_least in stages.items()])
+        result = run_cascade([(name, stage(name), at_least) for name, at_least in stages_of(cascade).items()])
         answers = decide_labels(result.joint, schema, graph, chosen.decide)
     n_filled = _write_answers(out / "submission.csv", result.joint.ids, answers, ids, schema, template, missing)
     save_predictions(out / "joint", [result.joint], schema, command="ens combine")
@@ -152,6 +160,14 @@ def combine_sets(
     more = {"structure": structure, "cascade": cascade, **chosen.model_dump()}
     write_json(out / "combine.json", {**report.to_json(), **more})
     return report
+
+
+def _refuse_overwriting(out: Path, inputs: Sequence[Path]) -> None:
+    """Raises UsageError when a result would replace what is read."""
+    written = {(out / name).resolve() for name in ("joint", "submission.csv", "rows.csv", "combine.json")}
+    for path in inputs:
+        if path.resolve() in written:
+            raise UsageError(f"{path}: would be overwritten by the result; name another folder with --out")
 
 
 def _ensemble(
@@ -164,14 +180,19 @@ def _ensemble(
 
 
 def _combine(
-    ensemble: ConditionalEnsemble, chosen: CombineSettings, route: Any, known: Sequence[str], fitted: Sequence[Path]
+    ensemble: ConditionalEnsemble,
+    chosen: CombineSettings,
+    route: Any,
+    known: Sequence[str],
+    fitted: Sequence[Path],
+    missing: Missing,
 ) -> Combined:
     if known and route != "soft":
         raise UsageError(f"--known needs the soft joint, found --route {route}; add --route soft")
     arguments = as_combine_arguments(item for path in fitted for item in load_fitted(path))
     nodes = [node.name for node in ensemble.graph.nodes]
     vote = votes_with(arguments.pop("vote", {}), chosen.vote, chosen.vote_at, nodes)
-    combined = ensemble.combine(route=route, vote=vote, vote_at=chosen.vote_at, **arguments)
+    combined = ensemble.combine(route=route, vote=vote, vote_at=chosen.vote_at, missing=missing, **arguments)
     return combined.given(read_known(known, ensemble.schema, combined.joint.ids)) if known else combined
 
 
@@ -186,6 +207,8 @@ def stages_of(text: str) -> dict[str, float]:
     stages: dict[str, float] = {}
     for part in text.split(";"):
         name, _, number = (piece.strip() for piece in part.rpartition(":"))
+        if name in stages:
+            raise UsageError(f'--cascade "{text}": stage "{name}" comes twice; the first is the one that answers')
         try:
             stages[name] = float(number)
         except ValueError:

@@ -105,10 +105,7 @@ class Block:
     def __init__(self, probs: FloatArray, weights: FloatArray):
         self.n_rows, self.n_classes = probs.shape[1:]
         self.voters = [(own, float(weight)) for own, weight in zip(probs, weights, strict=True) if weight != 0]
-        # whole 1024ths of float32 numbers add up without rounding
-        steps = np.asarray(weights) * 1024
         self.all_speak = bool(probs.min(initial=1) > 0)
-        self.exact = probs.dtype == np.float32 and bool(((steps == np.rint(steps)) & (steps < 2**20)).all())
 
     def by_class(self) -> Iterator[tuple[FloatArray, float]]:
         """`(n_classes, n_rows)` of each voter, its own copy; contiguous, since log and exp may round otherwise."""
@@ -132,8 +129,7 @@ def in_blocks(probs: FloatArray, weights: FloatArray, rule: Callable[[Block], Fl
 def mean(block: Block) -> FloatArray:
     """`(n_rows, n_classes)`, the weighted mean of those who speak."""
     total, spoken = _add_up(block)
-    result = divide(total, spoken)
-    return result if block.exact else level(result)
+    return level(divide(total, spoken))
 
 
 def level(result: FloatArray) -> FloatArray:

@@ -41,6 +41,9 @@ FIXED_VOTES: tuple[str, ...] = tuple(name for name, vote in VOTES.items() if vot
 """Those that vote as they are; stacking has to be fitted."""
 
 
+MOST_WEIGHT = 1e9
+"""Weights are shares of each other; beyond this their sums would lose the smaller ones."""
+
 OWN = frozenset(VOTES.values())
 """Known to look at each row by itself (tests show it), in any layout: not asked about single rows again."""
 
@@ -69,6 +72,8 @@ def check_weights(weights: FloatArray) -> None:
     """Raises UsageError unless the weights are finite, not negative and not all 0."""
     if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
         raise UsageError(f"vote: expected weights >= 0, finite and not all 0, found {np.asarray(weights).tolist()}")
+    if (weights > MOST_WEIGHT).any():
+        raise UsageError(f"vote: expected weights of at most {MOST_WEIGHT:g}, found {np.asarray(weights).tolist()}")
 
 
 def ask_vote(

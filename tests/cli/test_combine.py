@@ -149,6 +149,7 @@ BAD = [
     (["--cascade", "hard"], 2, "expected stages and how sure they have to be"),
     (["--cascade", "hard:2"], 2, 'stage "hard" must ask for 0 to 1'),
     (["--cascade", "hrad:0.5"], 2, 'did you mean "hard"?'),
+    (["--cascade", "hard:0.9; hard:0.5"], 2, 'stage "hard" comes twice'),
     (["--structure", "tree"], 2, "expected conditional, independent, flat"),
 ]
 
@@ -160,3 +161,40 @@ def test_what_cannot_be_is_one_line(ens: Ens, saved: Path, words: list[str], cod
     assert message in done.err
     assert "Traceback" not in done.err
     assert not (saved / "results" / "submission.csv").exists()
+
+
+def test_what_is_read_is_not_overwritten(ens: Ens, saved: Path, tmp_path: Path) -> None:
+    assert ens("combine", saved, "-o", tmp_path / "out").code == 0
+    before = (tmp_path / "out" / "joint" / "predictions.json").read_bytes()
+    done = ens("combine", tmp_path / "out" / "joint", "-o", tmp_path / "out", "--structure", "flat")
+    assert done.code == 2
+    assert "would be overwritten by the result; name another folder with --out" in done.err
+    assert (tmp_path / "out" / "joint" / "predictions.json").read_bytes() == before
+
+
+def test_a_stage_without_its_expert_is_named(ens: Ens, tmp_path: Path) -> None:
+    save_predictions(tmp_path / "set", face_experts(4, N), SCHEMA)
+    done = ens("combine", tmp_path / "set", "--cascade", "hard:0.5; independent:0")
+    assert done.code == 2
+    assert '--cascade: stage "independent": no age expert' in done.err
+
+
+def test_only_photos_without_an_answer_get_the_one_named(ens: Ens, tmp_path: Path) -> None:
+    """The hard route never asks the expert that could not predict the photo."""
+    experts = face_experts(4, N)
+    row = int(np.flatnonzero((experts[0].probs[0] > 0.05).all(axis=1))[0])
+    state = int(experts[0].labels()[row])
+    other = 2 + (state + 1) % 3
+    gap = np.array(experts[other].layers[0])
+    gap[row] = np.nan
+    experts[other] = Predictions(
+        experts[other].attributes, [gap], experts[other].ids, experts[other].condition, voters=experts[other].voters
+    )
+    save_predictions(tmp_path / "set", experts, SCHEMA)
+    assert ens("combine", tmp_path / "set", "--route", "hard").code == 0
+    plain = answers(tmp_path / "set")
+    assert ens("combine", tmp_path / "set", "--route", "hard", "--missing", 17).code == 0
+    assert answers(tmp_path / "set") == plain
+    assert ens("combine", tmp_path / "set", "--route", "soft").code == 3
+    assert ens("combine", tmp_path / "set", "--route", "soft", "--missing", 17).code == 0
+    assert answers(tmp_path / "set")[row] == 17

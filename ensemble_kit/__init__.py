@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ensemble_kit.arrays import FloatArray
+    from ensemble_kit.calibration import fit_temperature
+    from ensemble_kit.cascading import Stage, cascade
     from ensemble_kit.classifier import ConditionalClassifier
     from ensemble_kit.data.samples import SampleTable, read_samples
     from ensemble_kit.diagnosis import diagnose
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from ensemble_kit.routing import route_hard, route_soft, route_sparse, route_threshold, route_top_k
     from ensemble_kit.runs import Run
     from ensemble_kit.schema import Attribute, Schema
+    from ensemble_kit.selection import select_voters
+    from ensemble_kit.shift import fit_shift
     from ensemble_kit.stacking import fit_stacking
     from ensemble_kit.structures import score_structures
     from ensemble_kit.submission import read_submission, write_submission
@@ -41,8 +45,12 @@ _HOME = {
     "Run": "runs",
     "SampleTable": "data.samples",
     "Schema": "schema",
+    "Stage": "cascading",
+    "cascade": "cascading",
     "diagnose": "diagnosis",
+    "fit_shift": "shift",
     "fit_stacking": "stacking",
+    "fit_temperature": "calibration",
     "load_predictions": "predictions",
     "load_recipe": "recipe.load",
     "read_prediction_schema": "predictions",
@@ -56,6 +64,7 @@ _HOME = {
     "run_recipe": "recipe.whole",
     "save_predictions": "predictions",
     "score_structures": "structures",
+    "select_voters": "selection",
     "vote_together": "voters",
     "with_known": "joint",
     "write_submission": "submission",
@@ -73,8 +82,12 @@ __all__ = [
     "Run",
     "SampleTable",
     "Schema",
+    "Stage",
+    "cascade",
     "diagnose",
+    "fit_shift",
     "fit_stacking",
+    "fit_temperature",
     "load_predictions",
     "load_recipe",
     "read_prediction_schema",
@@ -88,6 +101,7 @@ __all__ = [
     "run_recipe",
     "save_predictions",
     "score_structures",
+    "select_voters",
     "vote_together",
     "with_known",
     "write_submission",

@@ -170,6 +170,12 @@ class ConditionalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         chain: Mapping[Any, Sequence[str]] = {name: named[max(0, i - 1) : i] for i, name in enumerate(named)}
         self.graph_ = Graph(chain if self.graph is None else self.graph)
         self.graph_.check(self.schema_)
+        nodes = [node.name for node in self.graph_.nodes]
+        for name in self.conditions or {}:
+            if name not in nodes:
+                raise UsageError(f'conditions: no node "{name}"{nearest(name, nodes)}')
+        if isinstance(self.estimator, Mapping) and set(self.estimator) != set(nodes):
+            raise UsageError(f"estimator: expected one for each of {', '.join(nodes)}, found {list(self.estimator)}")
 
     def _fit_experts(self, features: Any) -> None:
         self.experts_: list[FittedExpert] = []

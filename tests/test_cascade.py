@@ -10,7 +10,7 @@ from core_oracles import FACE_GRAPH, face_experts, face_schema, random_probs, sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensemble_kit.cascade import Stage, cascade
+from ensemble_kit.cascading import Stage, cascade
 from ensemble_kit.ensemble import Combined, ConditionalEnsemble
 from ensemble_kit.errors import DataError, EnsembleKitError, UsageError
 from ensemble_kit.graph import Graph
@@ -91,12 +91,25 @@ def plain(names: list[str], columns: int = 2) -> Predictions:
     return Predictions(attribute, random_probs(np.random.default_rng(0), len(names), columns), names)
 
 
+def renamed() -> Predictions:
+    from ensemble_kit.schema import Attribute
+
+    return Predictions(Attribute("b", ["c0", "c1"]), [[0.5, 0.5]], ["x"])
+
+
 BAD: list[tuple[Any, type[EnsembleKitError], str]] = [
     (lambda: cascade([]), UsageError, "expected at least one stage"),
     (lambda: cascade([("a", plain(["x"]), 1.5)]), UsageError, 'stage "a" must ask for 0 to 1, found 1.5'),
     (lambda: cascade([("a", plain(["x"]), 0.5), ("a", plain(["x"]), 0)]), UsageError, 'two stages are called "a"'),
     (lambda: cascade([("a", plain(["x"]), 0.5), ("b", plain(["y"]), 0)]), DataError, "the same photos"),
     (lambda: cascade([("a", plain(["x"]), 0.5), ("b", plain(["x"], 3), 0)]), DataError, "the columns of a"),
+    (lambda: cascade([("a", plain(["x"]), 0.5), ("b", renamed(), 0)]), DataError, "the columns of a"),
+    (lambda: cascade([Stage("a", plain(["x"]), 0.5, "gate")]), UsageError, 'whose confidence is "answer"'),
+    (
+        lambda: cascade([Stage("a", structures(0)["hard"], 0.5, lambda combined: np.full(N, 7.0))]),
+        UsageError,
+        'the confidence of "a" must be 40 numbers from 0 to 1',
+    ),
     (
         lambda: cascade([Stage("a", structures(0)["hard"], 0.5, "gates")]),
         UsageError,
@@ -105,7 +118,7 @@ BAD: list[tuple[Any, type[EnsembleKitError], str]] = [
     (
         lambda: cascade([Stage("a", structures(0)["hard"], 0.5, lambda combined: np.array([np.nan]))]),
         UsageError,
-        'the confidence of "a" must be 40 finite numbers',
+        'the confidence of "a" must be 40 numbers from 0 to 1',
     ),
 ]
 

@@ -176,6 +176,12 @@ def test_an_estimator_for_each_node() -> None:
         ({"route": "hrad"}, UsageError, 'did you mean "hard"?'),
         ({"graph": {"mask": [], "gender": []}}, UsageError, "no node predicts age"),
         ({"graph": {"mask": ["age"], "gender": [], "age": ["mask"]}}, UsageError, "a cycle among"),
+        ({"conditions": {"agee": [{}]}, "graph": GRAPH}, UsageError, 'no node "agee"; did you mean "age"?'),
+        (
+            {"estimator": {"mask": GaussianNB()}, "graph": GRAPH},
+            UsageError,
+            "expected one for each of mask, gender, age",
+        ),
         ({"names": ["mask"]}, UsageError, "expected one for each of 3 columns"),
         ({"conditions": {"age": [{"mask": ["7"]}]}, "graph": GRAPH}, UsageError, 'has no class "7"'),
     ],
@@ -183,7 +189,7 @@ def test_an_estimator_for_each_node() -> None:
 def test_bad_parameters(options: dict[str, Any], error: type[EnsembleKitError], message: str) -> None:
     features, labels = faces()
     with pytest.raises(error) as found:
-        ConditionalClassifier(GaussianNB(), **options).fit(features, labels)
+        ConditionalClassifier(**{"estimator": GaussianNB(), **options}).fit(features, labels)
     assert message in str(found.value)
 
 

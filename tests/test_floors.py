@@ -28,7 +28,7 @@ FLOORS = [
     {"runs", "ensemble"},
     {"selection", "shift"},
     {"stacking"},
-    {"voters", "cascade"},
+    {"voters", "cascading"},
     {"fitted"},
     {"classifier"},
     {"structure_report"},

@@ -86,6 +86,8 @@ def combine(
     from ensemble_kit.recipe.sets import prediction_sets
     from ensemble_kit.runs import Run
 
+    if cascade and route:
+        raise UsageError(f"--cascade names its own routes, found --route {route} too; leave one out")
     named = sources or [default_run()]
     first = Run.open(named[0]) if (named[0] / "run.json").is_file() else None
     if first and not recipe:

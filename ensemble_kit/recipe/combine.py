@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from ensemble_kit.arrays import IdArray, IntArray
-from ensemble_kit.cascade import Cascaded
-from ensemble_kit.cascade import cascade as run_cascade
+from ensemble_kit.cascading import Cascaded
+from ensemble_kit.cascading import cascade as run_cascade
 from ensemble_kit.decisions import decide_labels
 from ensemble_kit.ensemble import Combined, ConditionalEnsemble, Fallback, Missing
 from ensemble_kit.errors import UsageError
@@ -155,9 +155,11 @@ def combine_sets(
         answers = decide_labels(result.joint, schema, graph, chosen.decide)
     n_filled = _write_answers(out / "submission.csv", result.joint.ids, answers, ids, schema, template, missing)
     save_predictions(out / "joint", [result.joint], schema, command="ens combine")
-    table = _write_rows(out / "rows.csv", result) if rows else None
+    (out / "rows.csv").unlink(missing_ok=True)  # those of an earlier result would not fit this one
+    table = _write_rows(out / "rows.csv", result, answers, schema) if rows else None
     report = CombineReport(result, plan, out / "submission.csv", out / "joint", table, n_filled)
-    more = {"structure": structure, "cascade": cascade, **chosen.model_dump()}
+    more = {"structure": structure, "cascade": cascade, "missing": missing, **chosen.model_dump()}
+    more |= {"known": list(known), "fitted": [str(path) for path in fitted]}
     write_json(out / "combine.json", {**report.to_json(), **more})
     return report
 
@@ -245,9 +247,11 @@ def _write_answers(
     return sum(name not in by_id for name in wanted.tolist())
 
 
-def _write_rows(path: Path, result: Combined | Cascaded) -> Path:
+def _write_rows(path: Path, result: Combined | Cascaded, answers: IntArray, schema: Schema) -> Path:
+    """Row by row, with the classes as they were decided; -1 = no answer."""
     text = io.StringIO()
-    columns = result.rows()
+    names = np.array([*schema.joint_names(), ""], dtype=object)
+    columns = {**result.rows(), "label": answers, "joint_class": names[answers]}
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))

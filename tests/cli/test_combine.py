@@ -122,6 +122,17 @@ def test_photos_that_no_stage_answers_need_an_answer(ens: Ens, saved: Path) -> N
     assert report["n_filled"] == report["photos_per_stage"]["abstained"] > 0
 
 
+def test_rows_hold_the_classes_that_were_decided(ens: Ens, saved: Path) -> None:
+    assert ens("combine", saved, "--route", "soft", "--decide", "attribute", "--rows").code == 0
+    with open(saved / "results" / "rows.csv", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert [int(row["label"]) for row in rows] == answers(saved)
+    assert [row["joint_class"] for row in rows] == [SCHEMA.joint_names()[label] for label in answers(saved)]
+    assert answers(saved) != ensemble(saved).combine().joint.labels().tolist()
+    assert ens("combine", saved, "--route", "soft").code == 0
+    assert not (saved / "results" / "rows.csv").exists()
+
+
 def test_every_row_tells_its_route(ens: Ens, saved: Path) -> None:
     assert ens("combine", saved, "--route", "threshold=0.7", "--rows").code == 0
     with open(saved / "results" / "rows.csv", newline="") as handle:
@@ -146,6 +157,7 @@ BAD = [
     (["--route", "soft", "--known", "mask=on"], 2, 'has no class "on"'),
     (["--route", "soft", "--known", "nothing"], 2, "expected attribute=class or a CSV file"),
     (["--fitted", "nowhere.json"], 3, "nowhere.json"),
+    (["--cascade", "hard:0.5", "--route", "soft"], 2, "--cascade names its own routes"),
     (["--cascade", "hard"], 2, "expected stages and how sure they have to be"),
     (["--cascade", "hard:2"], 2, 'stage "hard" must ask for 0 to 1'),
     (["--cascade", "hrad:0.5"], 2, 'did you mean "hard"?'),

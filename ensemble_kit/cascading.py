@@ -13,7 +13,7 @@ from ensemble_kit.arrays import FloatArray, IntArray
 from ensemble_kit.ensemble import Combined
 from ensemble_kit.errors import DataError, UsageError, nearest
 from ensemble_kit.ids import match_ids
-from ensemble_kit.predictions import Predictions
+from ensemble_kit.predictions import SUM_TOLERANCE, Predictions
 
 Confidence = Callable[[Combined], FloatArray]
 """What combining gave -> how sure each photo's answer is `(n_samples,)`, 0 to 1; a row looks at itself only."""
@@ -62,16 +62,18 @@ class Stage:
     def measure(self) -> FloatArray:
         """`(n_samples,)`, 0 for photos without an answer."""
         highest = highest_probability(self.joint)
-        if isinstance(self.answer, Predictions):
-            return highest
         rule = self.confidence
         if not callable(rule):
             if rule not in CONFIDENCES:
                 raise UsageError(f'unknown confidence "{rule}"{nearest(rule, CONFIDENCES)}')
             rule = CONFIDENCES[rule]
+        if isinstance(self.answer, Predictions):
+            if self.confidence != "answer":
+                raise UsageError(f'cascade: stage "{self.name}" is plain predictions, whose confidence is "answer"')
+            return highest
         found = np.asarray(rule(self.answer), dtype=np.float64)
-        if found.shape != highest.shape or not np.isfinite(found).all():
-            raise UsageError(f'cascade: the confidence of "{self.name}" must be {len(highest)} finite numbers')
+        if found.shape != highest.shape or not ((found >= 0) & (found <= 1 + SUM_TOLERANCE)).all():
+            raise UsageError(f'cascade: the confidence of "{self.name}" must be {len(highest)} numbers from 0 to 1')
         return np.where(highest > 0, found, 0)
 
 
@@ -167,7 +169,8 @@ def _check(stages: Sequence[Stage | tuple[str, Combined | Predictions, float]]) 
             raise UsageError(f'cascade: stage "{stage.name}" must ask for 0 to 1, found {stage.at_least}')
         if names.count(stage.name) > 1:
             raise UsageError(f'cascade: two stages are called "{stage.name}"; name them apart')
-        if len(stage.joint.layers) != 1 or stage.joint.classes != checked[0].joint.classes:
+        first = checked[0].joint
+        if len(stage.joint.layers) != 1 or (stage.joint.names, stage.joint.classes) != (first.names, first.classes):
             raise DataError(
                 f'cascade: stage "{stage.name}" is {stage.joint.describe()} with {len(stage.joint.layers)} voters; '
                 f"expected one voter and the columns of {checked[0].joint.describe()}"

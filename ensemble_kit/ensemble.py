@@ -34,6 +34,9 @@ VOTE_AT: tuple[VoteAt, ...] = ("expert", "joint")
 MISSING: tuple[Missing, ...] = ("refuse", "abstain")
 DTYPES: tuple[DType, ...] = ("float32", "float64")
 
+SHOWN_CLOSED = 3
+"""Where more states than this need no expert, they stand in one line."""
+
 BLOCK_ROWS = 20_000
 """No power of two: columns 2^k bytes apart share their places in the cache, which takes three times as long."""
 BLOCK_BYTES = 16 * 2**20
@@ -125,7 +128,13 @@ class ConditionalEnsemble:
         lines = [("node", "state", "answered by")]
         for step in self.plan.steps:
             for row, number in zip(step.states, step.expert_of_state, strict=True):
-                lines.append((step.node.name, self._state_text(step, row), self._answer_text(step, int(number))))
+                if number >= 0:
+                    lines.append((step.node.name, self._state_text(step, row), self._answer_text(step, int(number))))
+            closed = [row for row, number in zip(step.states, step.expert_of_state, strict=True) if number < 0]
+            if len(closed) > SHOWN_CLOSED:
+                lines.append((step.node.name, f"{len(closed)} further states", "(one possible class)"))
+            else:
+                lines += [(step.node.name, self._state_text(step, row), "(one possible class)") for row in closed]
         widths = [max(len(line[column]) for line in lines) for column in (0, 1)]
         table = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c}" for a, b, c in lines]
         unused = [f"not used: {self.experts[number].describe()}" for number in self.plan.unused]
@@ -136,8 +145,6 @@ class ConditionalEnsemble:
         return describe_condition(names) if names else "-"
 
     def _answer_text(self, step: Step, number: int) -> str:
-        if number < 0:
-            return "(one possible class)"
         expert = self.experts[number]
         n_voters = f"{len(expert.voters)} voter" + ("s" if len(expert.voters) > 1 else "")
         note = ", fallback" if len(expert.condition) < len(step.node.parents) else ""

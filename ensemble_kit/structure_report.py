@@ -123,7 +123,7 @@ class StructureReport:
         return "\n\n".join(parts) + "\n"
 
     def _head(self) -> str:
-        people = "" if self.n_groups is None else f" of {self.n_groups} people"
+        people = "" if self.n_groups in (None, self.n_samples) else f" of {self.n_groups} people"
         skipped = f" ({self.n_left_out} left out: no label or no prediction)" if self.n_left_out else ""
         which = f"{self.scored_on}: " if self.scored_on else ""
         return wrap(f"Structures compared on {which}{self.n_samples} photos{people}{skipped}")

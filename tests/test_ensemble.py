@@ -35,6 +35,7 @@ from ensemble_kit.joint import with_known
 from ensemble_kit.metrics import accuracy
 from ensemble_kit.predictions import Predictions, load_predictions, save_predictions
 from ensemble_kit.routing import ROUTERS, route_hard
+from ensemble_kit.schema import Schema
 from ensemble_kit.voting import FIXED_VOTES, VOTES
 
 SCHEMA = face_schema()
@@ -487,3 +488,17 @@ def test_blocks_side_by_side_give_the_same_bits(threads: str, monkeypatch: pytes
     assert np.array_equal(found.joint.probs, wanted.joint.probs)
     assert np.array_equal(found.distance, wanted.distance)
     assert found.counts == wanted.counts
+
+
+def test_many_states_of_one_class_stand_in_one_line() -> None:
+    rows = [("x", "x0"), ("x", "x1"), *((name, f"{name}0") for name in "abcde")]
+    schema = Schema.from_rows(["kind", "fine"], rows)
+    probs = np.full((1, 6), 1 / 6)
+    experts = [
+        Predictions(schema["kind"], probs, ["p"]),
+        Predictions(schema["fine"], np.eye(7)[-1:], ["p"], {"kind": "x"}),
+    ]
+    text = ConditionalEnsemble(schema, Graph({"kind": [], "fine": ["kind"]}), experts).describe()
+    assert text.splitlines()[-1].split("  ")[-1] == "(one possible class)"
+    assert text.count("one possible class") == 1
+    assert "5 further states" in text

@@ -40,7 +40,7 @@ def write_text(found: Diagnosis) -> str:
 
 
 def _head(found: Diagnosis) -> str:
-    people = "" if found.n_groups is None else f" of {found.n_groups} people"
+    people = "" if found.n_groups in (None, found.n_samples) else f" of {found.n_groups} people"
     skipped = f" ({found.n_left_out} left out: no label or no prediction)" if found.n_left_out else ""
     which = f"{found.scored_on}: " if found.scored_on else ""
     return wrap(f"Diagnosis on {which}{found.n_samples} photos{people}{skipped}, {found.vote} vote", WIDTH)

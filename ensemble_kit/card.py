@@ -37,6 +37,7 @@ class Head:
         outputs: first column and the one after the last.
         edges: borders of the fine classes, when the head predicts finer classes than the attribute's.
         collapse: fine class -> attribute's class, with `edges`.
+        output: what turns the head's numbers into these columns, a name of `models.outputs.OUTPUTS`.
     """
 
     attributes: tuple[str, ...]
@@ -44,6 +45,7 @@ class Head:
     outputs: tuple[int, int]
     edges: tuple[float, ...] | None = None
     collapse: tuple[int, ...] | None = None
+    output: str = "classes"
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -52,6 +54,7 @@ class Head:
             "outputs": list(self.outputs),
             "edges": None if self.edges is None else list(self.edges),
             "collapse": None if self.collapse is None else list(self.collapse),
+            "output": self.output,
         }
 
     @classmethod
@@ -64,6 +67,7 @@ class Head:
             (int(first), int(last)),
             None if edges is None else tuple(float(edge) for edge in edges),
             None if collapse is None else tuple(int(number) for number in collapse),
+            str(value.get("output", "classes")),
         )
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,65 +11,70 @@ from torch import Tensor, nn
 
 from ensemble_kit.errors import DataError, UsageError, nearest
 from ensemble_kit.files import sha256_file
+from ensemble_kit.models.families import Backbone, Builder, Size, densenet, is_sized, resnet, timm, vgg
 
-Builder = Callable[[], tuple[nn.Module, int]]
-"""Returns a module `(n, 3, height, width) -> (n, n_features)` with random weights, and `n_features`."""
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """One row of the table.
-
-    Args:
-        build: makes the network with random weights.
-        imagenet: returns ImageNet weights for it (may download), or None where there are none.
-        imagenet_name: which ImageNet weights these are; part of a training's fingerprint.
-    """
-
-    build: Builder
-    imagenet: Callable[[], Mapping[str, Tensor]] | None = None
-    imagenet_name: str = ""
-
-
-def _resnet(name: str) -> Backbone:
-    def build() -> tuple[nn.Module, int]:
-        import torchvision  # 3.6 s: only when a network is built
-
-        network = getattr(torchvision.models, name)(weights=None)
-        n_features = int(network.fc.in_features)
-        network.fc = nn.Identity()
-        return network, n_features
-
-    def imagenet() -> Mapping[str, Tensor]:
-        import torchvision
-
-        weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
-        state: Mapping[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
-        return {key: value for key, value in state.items() if not key.startswith("fc.")}
-
-    return Backbone(build, imagenet, "torchvision IMAGENET1K_V1")
-
+__all__ = [
+    "BACKBONES",
+    "Backbone",
+    "Builder",
+    "backbone_name",
+    "check_backbone",
+    "describe_weights",
+    "find_backbone",
+    "load_weights",
+]
 
 BACKBONES: dict[str, Backbone] = {
-    "resnet18": _resnet("resnet18"),
-    "resnet34": _resnet("resnet34"),
-    "resnet50": _resnet("resnet50"),
+    "resnet18": resnet("resnet18"),
+    "resnet34": resnet("resnet34"),
+    "resnet50": resnet("resnet50"),
+    "resnet101": resnet("resnet101"),
+    "resnext50": resnet("resnext50_32x4d"),
+    "resnext50_32x4d": resnet("resnext50_32x4d"),
+    "vgg19": vgg("vgg19"),
+    "densenet121": densenet("densenet121"),
+    "efficientnet_b0": timm("efficientnet_b0.ra_in1k"),
+    "efficientnet_b4": timm("efficientnet_b4.ra2_in1k"),
+    "regnetx_032": timm("regnetx_032.tv2_in1k"),
+    "convnext_small": timm("convnext_small.fb_in1k"),
+    "vit_small": timm("vit_small_patch16_224.augreg_in21k_ft_in1k", sized=True),
 }
+"""Name -> network. `timm:NAME` stands for any other network of timm, `timm:NAME.TAG` for one with other weights."""
+
+FROM_TIMM = "timm:"
 
 
-def find_backbone(backbone: str | Builder, extra: Mapping[str, Builder] | None = None) -> Backbone:
+def check_backbone(backbone: str | Builder, extra: Mapping[str, Builder] | None = None) -> None:
+    """Raises UsageError when no table knows the name. What follows `timm:` is looked up when the network is built."""
+    known = not isinstance(backbone, str) or backbone in (extra or {}) or backbone in BACKBONES
+    if not known and not str(backbone).startswith(FROM_TIMM):
+        hint = nearest(str(backbone), [*BACKBONES, *(extra or {})])
+        raise UsageError(f'no backbone "{backbone}"{hint}; timm:NAME takes any network of timm')
+
+
+def find_backbone(
+    backbone: str | Builder, extra: Mapping[str, Builder] | None = None, size: Size | None = None
+) -> Backbone:
     """The backbone of a name, or of a builder of one's own.
 
+    Args:
+        extra: builders for further names.
+        size: (height, width) of the photos, for networks whose weights depend on it.
+
     Raises:
-        UsageError: a name in neither table.
+        UsageError: a name in neither table, or one that needs timm where it is not installed.
     """
+    check_backbone(backbone, extra)
     if not isinstance(backbone, str):
         return Backbone(backbone)
     if extra and backbone in extra:
         return Backbone(extra[backbone])
-    if backbone not in BACKBONES:
-        raise UsageError(f'no backbone "{backbone}"{nearest(backbone, [*BACKBONES, *(extra or {})])}')
-    return BACKBONES[backbone]
+    if backbone in BACKBONES:
+        row = BACKBONES[backbone]
+    else:
+        name = backbone.removeprefix(FROM_TIMM)
+        row = timm(name, sized=is_sized(name))
+    return row if size is None or row.sized is None else row.sized(size)
 
 
 def backbone_name(backbone: str | Builder) -> str:
@@ -94,12 +98,13 @@ def describe_weights(backbone: str | Builder, weights: str) -> str:
     return f"sha256:{sha256_file(path)}"
 
 
-def load_weights(network: nn.Module, backbone: str | Builder, weights: str) -> None:
+def load_weights(network: nn.Module, backbone: str | Builder, weights: str, size: Size | None = None) -> None:
     """Puts the first weights into a freshly built backbone.
 
     Args:
         weights: `"imagenet"`, `"none"` (leaves the random ones), or a `.safetensors` file: a checkpoint of this
             package, whose backbone is taken, or a plain state dict of the backbone.
+        size: see `find_backbone`.
 
     Raises:
         DataError: the download failed, the file is unreadable, or its tensors do not fit.
@@ -107,7 +112,7 @@ def load_weights(network: nn.Module, backbone: str | Builder, weights: str) -> N
     if weights == "none":
         return
     if weights == "imagenet":
-        _fill(network, _download(backbone), f"the ImageNet weights of {backbone_name(backbone)}")
+        _fill(network, _download(backbone, size), f"the ImageNet weights of {backbone_name(backbone)}")
         return
     state = _read_state(Path(weights))
     prefix = "backbone."
@@ -116,9 +121,9 @@ def load_weights(network: nn.Module, backbone: str | Builder, weights: str) -> N
     _fill(network, state, weights)
 
 
-def _download(backbone: str | Builder) -> Mapping[str, Tensor]:
+def _download(backbone: str | Builder, size: Size | None) -> Mapping[str, Tensor]:
     name = backbone_name(backbone)
-    imagenet = find_backbone(backbone).imagenet
+    imagenet = find_backbone(backbone, size=size).imagenet
     if imagenet is None:
         raise UsageError(f"there are no ImageNet weights for {name}; pass --weights none or --weights FILE")
     try:

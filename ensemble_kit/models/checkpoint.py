@@ -16,7 +16,7 @@ from ensemble_kit.card import Card, read_card, tensors_sha256
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.files import write_bytes
 from ensemble_kit.models.backbones import Builder, find_backbone
-from ensemble_kit.models.heads import Network
+from ensemble_kit.models.heads import HeadBuilder, Network, make_network, parts_of
 
 
 def tensors_of(network: nn.Module) -> dict[str, NDArray[Any]]:
@@ -35,15 +35,21 @@ def save_checkpoint(path: Path, network: nn.Module, card: Card) -> Card:
     return full
 
 
-def load_expert(path: Path, *, backbones: Mapping[str, Builder] | None = None) -> tuple[Network, Card]:
+def load_expert(
+    path: Path,
+    *,
+    backbones: Mapping[str, Builder] | None = None,
+    heads: Mapping[str, HeadBuilder] | None = None,
+) -> tuple[Network, Card]:
     """Reads a checkpoint into a network in eval mode, on the CPU.
 
     Args:
         backbones: builders for names that the package does not know (a backbone of one's own).
+        heads: the same for heads of one's own.
 
     Raises:
         DataError: cut short, of another kind, weights that do not match the card's hash or the network, or a
-            backbone that is not known here.
+            backbone or head that is not known here.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
@@ -58,10 +64,12 @@ def load_expert(path: Path, *, backbones: Mapping[str, Builder] | None = None) -
         expected = card.tensors_sha256
         raise DataError(f"{path}: expected weights with hash {expected[:12]}, found {found[:12]}; copy the file again")
     try:
-        backbone, n_features = find_backbone(card.backbone["name"], backbones).build()
+        size = tuple(card.preprocess["size"]) if "size" in card.preprocess else None
+        backbone, n_features = find_backbone(card.backbone["name"], backbones, size).build()
+        head = card.backbone.get("head", "linear")
+        network = make_network(backbone, n_features, parts_of(card.heads), (heads or {}).get(head, head))
     except UsageError as error:
         raise DataError(f"{path}: {error}") from None
-    network = Network(backbone, n_features, card.n_outputs)
     try:
         network.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})
     except RuntimeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from urllib.error import URLError
 
@@ -14,21 +15,75 @@ from torch import nn
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.models import backbones
 from ensemble_kit.models.backbones import BACKBONES, Backbone, describe_weights, find_backbone, load_weights
-from ensemble_kit.models.heads import build_network
+from ensemble_kit.models.heads import build_network, pool
+
+TORCHVISION = {
+    "resnet18": 512,
+    "resnet34": 512,
+    "resnet50": 2048,
+    "resnet101": 2048,
+    "resnext50": 2048,
+    "vgg19": 512,
+    "densenet121": 1024,
+}
+TIMM = {"efficientnet_b0": 1280, "efficientnet_b4": 1792, "regnetx_032": 1008, "convnext_small": 768, "vit_small": 384}
 
 
-@pytest.mark.parametrize(("name", "n_features"), [("resnet18", 512), ("resnet34", 512), ("resnet50", 2048)])
-def test_every_row_of_the_table_gives_its_features(name: str, n_features: int) -> None:
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_a_torchvision_row_is_the_network_without_its_end(name: str) -> None:
+    import torchvision
+
     with torch.device("meta"):
         network, found = BACKBONES[name].build()
-    assert found == n_features
-    assert not any("fc" in key for key in network.state_dict())
+        whole = getattr(torchvision.models, "resnext50_32x4d" if name == "resnext50" else name)(weights=None)
+        features = network.eval()(torch.zeros(1, 3, 64, 96))
+    assert found == TORCHVISION[name] == features.shape[1]
+    assert features.shape[2:] == (2, 3)
+    published = {key: tensor.shape for key, tensor in whole.state_dict().items()}
+    assert all(published[key] == tensor.shape for key, tensor in network.state_dict().items())
+    left_out = {key.partition(".")[0] for key in set(published) - set(network.state_dict())}
+    assert len(left_out) == 1
+    assert left_out <= {"fc", "classifier"}
 
 
-def test_a_backbone_runs() -> None:
-    network, n_features = BACKBONES["resnet18"].build()
-    with torch.inference_mode():
-        assert network.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, n_features)
+def test_features_pooled_are_those_of_the_whole_network() -> None:
+    import torchvision
+
+    torch.manual_seed(0)
+    for name in ("resnet18", "densenet121"):
+        whole = getattr(torchvision.models, name)(weights=None).eval()
+        network, _ = BACKBONES[name].build()
+        network.load_state_dict({key: whole.state_dict()[key] for key in network.state_dict()})
+        x = torch.rand(2, 3, 40, 40)
+        setattr(whole, "fc" if name == "resnet18" else "classifier", nn.Identity())
+        with torch.inference_mode():
+            assert torch.allclose(pool(network.eval()(x)), whole(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", TIMM)
+def test_a_timm_row_gives_a_map_or_vectors(name: str) -> None:
+    pytest.importorskip("timm")
+    with torch.device("meta"):
+        network, found = find_backbone(name, size=(64, 96)).build()
+        features = network.eval()(torch.zeros(1, 3, 64, 96))
+    assert found == TIMM[name] == features.shape[1]
+    assert features.ndim == (2 if name == "vit_small" else 4)
+
+
+def test_any_network_of_timm_by_its_name_and_a_transformer_of_the_photos_size() -> None:
+    pytest.importorskip("timm")
+    network, n_features = find_backbone("timm:resnet10t", size=(32, 48)).build()
+    assert network.eval()(torch.zeros(1, 3, 32, 48)).shape == (1, n_features, 1, 2)
+    network, n_features = find_backbone("timm:vit_tiny_patch16_224", size=(32, 48)).build()
+    assert network.eval()(torch.zeros(1, 3, 32, 48)).shape == (1, n_features)
+    with pytest.raises(UsageError, match='timm has no network "resnet10q"; did you mean'):
+        find_backbone("timm:resnet10q", size=(32, 32))
+
+
+def test_without_timm_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(UsageError, match=r'efficientnet_b0.* comes from timm.*; pip install "ensemble_kit\[timm\]"'):
+        find_backbone("efficientnet_b0").build()
 
 
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:

@@ -51,7 +51,7 @@ def test_a_linear_head_is_one_layer_over_the_means() -> None:
 
 
 def test_a_deep_head_is_linear_norm_rectifier_dropout_linear_of_the_width_given() -> None:
-    (branch,) = find_head("deep=9")(4, [3]).branches
+    (branch,) = find_head("deep=9")(4, [3]).branches  # type: ignore[misc]
     kinds = [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Dropout, nn.Linear]
     layers = list(branch.children())[1:]
     assert [type(layer) for layer in layers] == kinds

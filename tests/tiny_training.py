@@ -16,6 +16,7 @@ from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.loading.cache import PhotoCache
 from ensemble_kit.schema import Attribute, Schema
 from ensemble_kit.training import ExpertJob
+from ensemble_kit.training.phases import Phase
 
 SIZE = 16
 
@@ -80,7 +81,29 @@ def folds_of(table: SampleTable, n_folds: int = 2) -> IntArray:
     return (person // 6 % n_folds).astype(np.int64)
 
 
+PHASE: dict[str, Any] = {
+    "epochs": 3,
+    "batch_size": 6,
+    "accumulate": 1,
+    "optimizer": "adamw",
+    "backbone_lr": 1e-2,
+    "head_lr": 1e-2,
+    "weight_decay": 0.01,
+    "clip": 0.0,
+    "schedule": "cosine",
+    "warmup_epochs": 0.5,
+    "step_epochs": 1,
+    "freeze": (),
+}
+
+
+def make_phase(**changed: Any) -> Phase:
+    return Phase(**(PHASE | changed))
+
+
 def make_job(**changed: Any) -> ExpertJob:
+    """Settings of a phase make the one phase, unless `phases` is given."""
+    own = {name: changed.pop(name) for name in list(changed) if name in PHASE}
     settings: dict[str, Any] = {
         "schema": SCHEMA,
         "attributes": ("mask",),
@@ -92,13 +115,8 @@ def make_job(**changed: Any) -> ExpertJob:
         "mean": (0.4, 0.4, 0.4),
         "std": (0.2, 0.2, 0.2),
         "augment": ("flip",),
-        "epochs": 3,
-        "batch_size": 6,
-        "backbone_lr": 1e-2,
-        "head_lr": 1e-2,
-        "weight_decay": 0.01,
+        "phases": (make_phase(**own),),
         "label_smoothing": 0.1,
-        "warmup_epochs": 0.5,
         "sampler": "natural",
         "keep": "best",
         "score_every": 1,

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from ensemble_kit.data.table import check_names
 from ensemble_kit.errors import DataError, UsageError, nearest
 from ensemble_kit.graph import Graph, check_condition
-from ensemble_kit.recipe.settings import CombineSettings, DataSettings, Settings, TrainSettings
+from ensemble_kit.recipe.settings import CombineSettings, DataSettings, PhaseSettings, Settings, TrainSettings, lay_over
 from ensemble_kit.recipe.taxonomy import side_by_side, taxonomy_of
 from ensemble_kit.schema import Attribute, Schema
 
@@ -52,7 +52,9 @@ class Recipe:
     def settings_for(self, attributes: Sequence[str], overrides: Mapping[str, Any] | None = None) -> TrainSettings:
         """Defaults < `[train]` < `[train.<attribute>]` < overrides (flags and environment)."""
         own = self.train_for.get(self.names_of(attributes), {})
-        return validated(TrainSettings, {**self.train, **own, **(overrides or {})}, f"train {','.join(attributes)}")
+        return validated(
+            TrainSettings, lay_over(lay_over(self.train, own), overrides or {}), f"train {','.join(attributes)}"
+        )
 
     def names_of(self, attributes: Sequence[str]) -> tuple[str, ...]:
         """A block's names in the one order used everywhere: the graph's where it is a node, else the schema's.
@@ -101,8 +103,8 @@ class Recipe:
     def with_train(self, overrides: Mapping[str, Any]) -> Recipe:
         """The same recipe with some training settings laid over every expert's."""
         validated(TrainSettings, overrides, "training options")
-        train_for = {key: {**own, **overrides} for key, own in self.train_for.items()}
-        changed = replace(self, train={**self.train, **overrides}, train_for=train_for)
+        train_for = {key: lay_over(own, overrides) for key, own in self.train_for.items()}
+        changed = replace(self, train=lay_over(self.train, overrides), train_for=train_for)
         for expert in changed.experts:
             changed.settings_for(expert.attributes)
         return changed
@@ -117,6 +119,9 @@ def validated(model: type[AnySettings], values: Mapping[str, Any], where: str) -
 
 
 def _fault(fault: Any, model: type[Settings], where: str) -> str:
+    if len(fault["loc"]) > 2 and fault["loc"][0] == "phases":
+        number = int(fault["loc"][1]) + 1
+        return _fault({**fault, "loc": fault["loc"][2:]}, PhaseSettings, f"{where}, phase {number}")
     key = str(fault["loc"][0]) if fault["loc"] else ""
     if fault["type"] == "extra_forbidden":
         return f'{where}: unknown key "{key}"{nearest(key, model.model_fields)}'

@@ -12,7 +12,8 @@ import numpy as np
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.graph import describe_expert
 from ensemble_kit.recipe.load import ExpertSpec, Recipe
-from ensemble_kit.recipe.settings import DataSettings, TrainSettings
+from ensemble_kit.recipe.phases import epochs_of, phases_of
+from ensemble_kit.recipe.settings import PHASE_KEYS, DataSettings, TrainSettings
 from ensemble_kit.runs import Run
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def check_experts(recipe: Recipe, data: Path | None, specs: Sequence[ExpertSpec]
     """Refuses what cannot be trained before any photo is read or any folder made.
 
     Raises:
-        UsageError: an unknown backbone, sampler, augmentation or device.
+        UsageError: an unknown backbone, sampler, augmentation, optimiser, schedule or device.
         DataError: the data set or the weights to start from are not there.
     """
     from ensemble_kit.models.compute import choose_compute
@@ -88,6 +89,7 @@ def check_experts(recipe: Recipe, data: Path | None, specs: Sequence[ExpertSpec]
     for spec in specs:
         settings = recipe.settings_for(spec.attributes)
         check_job_names(settings.backbone, settings.sampler, settings.augment)
+        phases_of(settings, 1)
         choose_compute(settings.device, settings.precision, settings.channels_last)
         if settings.weights not in ("imagenet", "none") and not Path(settings.weights).is_file():
             raise DataError(f"{settings.weights}: no such weights; pass --weights imagenet, none or a checkpoint file")
@@ -144,10 +146,8 @@ def job_of(run: Run, spec: ExpertSpec, settings: TrainSettings, fold: int) -> Ex
     """The plain, resolved settings of one fold of one expert."""
     from ensemble_kit.training import ExpertJob
 
-    plain = settings.model_dump(exclude={"min_steps"}) | {
-        "backbone_lr": settings.resolved_backbone_lr,
-        "epochs": epochs_of(run, spec, settings, fold),
-    }
+    plain = settings.model_dump(exclude={"min_steps", "phases", *PHASE_KEYS})
+    plain |= {"phases": phases_of(settings, photos_of(run, spec, fold))}
     if not has_borders(run.schema, spec):  # shared settings: they are about the attribute that is measured
         plain |= {"borders": None, "leave_out": ()}
     return ExpertJob(
@@ -165,11 +165,9 @@ def has_borders(schema: Schema, spec: ExpertSpec) -> bool:
     return any(schema[name].borders is not None for name in spec.attributes)
 
 
-def epochs_of(run: Run, spec: ExpertSpec, settings: TrainSettings, fold: int) -> int:
-    """`epochs`, or as many as `min_steps` needs: an expert of a rare state sees few photos in each."""
-    n_photos = max(1, int((_covered(run, spec) & (run.folds != fold)).sum()))
-    steps = -(-n_photos // settings.batch_size)
-    return max(settings.epochs, -(-settings.min_steps // steps))
+def photos_of(run: Run, spec: ExpertSpec, fold: int) -> int:
+    """About how many photos a fold trains on: those under the condition, before any are left out."""
+    return max(1, int((_covered(run, spec) & (run.folds != fold)).sum()))
 
 
 def train_experts(
@@ -237,7 +235,7 @@ def _advancing(watcher: Watcher, before: float, amount: float) -> Callable[[int,
 
 def _work(run: Run, spec: ExpertSpec, settings: TrainSettings) -> float:
     """Photos a fold runs through, up to a factor that all experts share: what the time left is reckoned by."""
-    return float(_covered(run, spec).sum() * epochs_of(run, spec, settings, 0))
+    return float(_covered(run, spec).sum() * sum(epochs_of(settings, photos_of(run, spec, 0))))
 
 
 def _covered(run: Run, spec: ExpertSpec) -> BoolArray:

@@ -7,6 +7,7 @@ down take plain arguments and have no defaults of their own.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -89,6 +90,23 @@ class DataSettings(Settings):
         return self
 
 
+class PhaseSettings(Settings):
+    """One of `[[train.phases]]`: what is not written is as in `[train]`."""
+
+    epochs: int | None = Field(None, ge=1)
+    batch_size: int | None = Field(None, ge=2)
+    accumulate: int | None = Field(None, ge=1)
+    optimizer: str | None = None
+    head_lr: float | None = Field(None, gt=0)
+    backbone_lr: float | None = Field(None, gt=0)
+    weight_decay: float | None = Field(None, ge=0)
+    clip: float | None = Field(None, ge=0)
+    schedule: str | None = None
+    warmup_epochs: float | None = Field(None, ge=0)
+    step_epochs: int | None = Field(None, ge=1)
+    freeze: Annotated[tuple[str, ...] | None, BeforeValidator(_names)] = None
+
+
 class TrainSettings(Settings):
     """`[train]`, and `[train.<attribute>]` for one attribute alone."""
 
@@ -109,14 +127,31 @@ class TrainSettings(Settings):
     )
     epochs: int = Field(10, ge=1, description="passes over the training photos")
     min_steps: int = Field(0, ge=0, description="more epochs where so few photos would make fewer steps than this")
-    batch_size: int = Field(64, ge=2, description="photos a step")
+    batch_size: int = Field(64, ge=2, description="photos a batch")
+    accumulate: int = Field(1, ge=1, description="batches a step: their gradients are summed as one large batch's")
+    optimizer: str = Field("adamw", description="adamw, adam (coupled L2), sgd, sgd=0.95, nesterov, or one of timm's")
     head_lr: float = Field(1e-3, gt=0, description="rate of the head")
     backbone_lr: float | None = Field(
         None, gt=0, description="rate of the backbone; default a tenth of head_lr when pretrained, else head_lr"
     )
-    weight_decay: float = Field(0.05, ge=0, description="AdamW's decoupled weight decay")
+    weight_decay: float = Field(
+        0.05, ge=0, description="of weights, not of biases and norms; decoupled in adamw, else added to the gradient"
+    )
+    clip: float = Field(0.0, ge=0, description="largest norm of a step's gradient; 0 = unlimited")
+    schedule: str = Field("cosine", description="cosine, constant, step=0.1, plateau=0.1 or one_cycle")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="share of the target spread over all classes")
-    warmup_epochs: float = Field(1.0, ge=0, description="linear warm-up before the cosine")
+    warmup_epochs: float = Field(1.0, ge=0, description="linear warm-up before the schedule; one_cycle has its own")
+    step_epochs: int = Field(
+        5,
+        ge=1,
+        description="epochs between the steps of step; scored epochs without a better one that plateau waits for",
+    )
+    freeze: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+        (), description="layers that do not train, such as backbone or layer1,layer2"
+    )
+    phases: tuple[PhaseSettings, ...] = Field(
+        (), description="phases one after the other, each a table of the keys above"
+    )
     sampler: str = Field("natural", description="natural or balanced (each class equally often)")
     keep: str = Field("best", description="best (by validation macro F1), last, or every N")
     score_every: int = Field(
@@ -154,6 +189,33 @@ class TrainSettings(Settings):
         if self.backbone_lr is not None:
             return self.backbone_lr
         return self.head_lr if self.weights == "none" else self.head_lr / 10
+
+    def resolved_phases(self) -> list[TrainSettings]:
+        """The settings of each phase, with nothing left open; without `phases` they are the one phase."""
+        written = [phase.model_dump(exclude_none=True) for phase in self.phases] or [{}]
+        phases = [self.model_copy(update={**keys, "phases": ()}) for keys in written]
+        return [phase.model_copy(update={"backbone_lr": phase.resolved_backbone_lr}) for phase in phases]
+
+
+PHASE_KEYS = tuple(PhaseSettings.model_fields)
+"""What a phase may say otherwise than `[train]`."""
+
+
+def lay_over(settings: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """One layer of training settings over another: a key laid over a list of phases holds in every one of them.
+
+    Examples:
+        >>> lay_over({"phases": [{"epochs": 2, "head_lr": 0.1}, {"epochs": 3}]}, {"epochs": 1})
+        {'phases': [{'head_lr': 0.1}, {}], 'epochs': 1}
+    """
+    merged = {**settings, **over}
+    phases = merged.get("phases")
+    if "phases" not in over and isinstance(phases, list | tuple):
+        merged["phases"] = [
+            {key: value for key, value in phase.items() if key not in over} if isinstance(phase, Mapping) else phase
+            for phase in phases
+        ]
+    return merged
 
 
 class CombineSettings(Settings):

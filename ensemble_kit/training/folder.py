@@ -166,6 +166,13 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
+    phases = value.get("phases")
+    if isinstance(phases, list):  # a training of one phase is told by its settings alone
+        named = {"": phases[0]} if len(phases) == 1 else {f"phase {i}.": p for i, p in enumerate(phases, 1)}
+        flat |= {"phases": len(phases)}
+        for name, phase in named.items():
+            flat |= {f"{prefix}{name}{key}": item for key, item in phase.items()}
+        value = {key: item for key, item in value.items() if key != "phases"}
     for key, item in value.items():
         nested = isinstance(item, Mapping) and key not in ("schema", "condition")
         flat |= _flat(item, f"{prefix}{key}.") if nested else {f"{prefix}{key}": item}

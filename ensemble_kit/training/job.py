@@ -17,6 +17,7 @@ from ensemble_kit.loading.samplers import find_sampler
 from ensemble_kit.loading.transforms import check_transforms
 from ensemble_kit.models.backbones import Builder, backbone_name, describe_weights, find_backbone
 from ensemble_kit.schema import Schema
+from ensemble_kit.training.phases import Phase
 
 NOT_SETTINGS = ("schema", "device", "workers", "threads")
 """Fields that change where and how fast a training runs, not what it is (the schema enters the identity by itself)."""
@@ -34,7 +35,7 @@ class ExpertJob:
         weights: "imagenet", "none", or a `.safetensors` file.
         size, crop, mean, std: see `Preprocess`.
         augment: names of `TRANSFORMS`, in order.
-        backbone_lr, head_lr: peak rates; linear warm-up over `warmup_epochs`, then a cosine to 0, per step.
+        phases: one after the other, each with its optimiser, rates, schedule, frozen layers and batches, see `Phase`.
         sampler: a name of `SAMPLERS`.
         keep: "best" (the epoch with the highest validation macro F1), "last", or "every N" (the last, and beside it
             each N-th as `epochNNN.safetensors`).
@@ -57,13 +58,8 @@ class ExpertJob:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     augment: tuple[str, ...]
-    epochs: int
-    batch_size: int
-    backbone_lr: float
-    head_lr: float
-    weight_decay: float
+    phases: tuple[Phase, ...]
     label_smoothing: float
-    warmup_epochs: float
     sampler: str
     keep: str
     score_every: int
@@ -85,8 +81,8 @@ class ExpertJob:
         object.__setattr__(self, "condition", check_condition(self.condition, self.schema))
         parse_keep(self.keep)
         check_job_names(self.backbone, self.sampler, self.augment)
-        if self.epochs < 1:
-            raise UsageError(f"epochs: expected at least 1, found {self.epochs}")
+        if not self.phases:
+            raise UsageError(f"{self.name}: expected at least one phase, found none")
         if self.score_every < 0:
             raise UsageError(f"score_every: expected 0 or more epochs, found {self.score_every}")
         if set(self.attributes) & set(self.condition):
@@ -97,6 +93,11 @@ class ExpertJob:
     @property
     def name(self) -> str:
         return describe_expert(self.attributes, self.condition)
+
+    @property
+    def epochs(self) -> int:
+        """Of all phases together."""
+        return sum(phase.epochs for phase in self.phases)
 
     def is_scored(self, epoch: int) -> bool:
         """Whether the held-out photos are scored after this epoch, counted from 1."""
@@ -119,6 +120,7 @@ class ExpertJob:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         values |= {"schema": self.schema.to_json(), "backbone": backbone_name(self.backbone)}
         values["condition"] = {name: list(classes) for name, classes in self.condition.items()}
+        values["phases"] = [phase.to_json() for phase in self.phases]
         return {key: _plain(value) for key, value in values.items()}
 
     def settings_json(self) -> dict[str, Any]:

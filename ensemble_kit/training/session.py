@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,22 +21,22 @@ from ensemble_kit.loading.cache import PhotoCache
 from ensemble_kit.loading.dataset import EpochLoader, TrainingPhotos
 from ensemble_kit.loading.samplers import epoch_batches
 from ensemble_kit.loading.transforms import Augment
-from ensemble_kit.metrics import accuracy, macro_f1
 from ensemble_kit.models.backbones import backbone_name, load_weights
 from ensemble_kit.models.checkpoint import load_expert, save_checkpoint
 from ensemble_kit.models.compute import Compute, predict_probs
 from ensemble_kit.models.heads import block_head, build_network, close_outputs, mix_seed
+from ensemble_kit.training.described import describe
 from ensemble_kit.training.folder import FoldFolder
 from ensemble_kit.training.job import EpochLine, ExpertJob, parse_keep
-from ensemble_kit.training.optim import make_optimizer, rate_factor, set_rates
-from ensemble_kit.training.rows import FoldRows, groups_sha256
+from ensemble_kit.training.phases import Span, spans_of
+from ensemble_kit.training.rows import FoldRows
+from ensemble_kit.training.scoring import SCORES, scores
+from ensemble_kit.training.stage import Stage
 
 CHECK_EVERY = 16
 """Steps between two looks at the loss: each look makes an accelerator wait."""
 
 SCORE_BATCH = 64
-
-SCORES = ("val_loss", "accuracy", "macro_f1")
 
 
 @dataclass
@@ -73,9 +72,14 @@ class Session:
         close_outputs(self.network, rows.possible)
         self.possible = torch.from_numpy(rows.possible).to(compute.device)
         compute.place(self.network)
-        self.optimizer = make_optimizer(self.network, job)
+        self.trainable = frozenset(name for name, p in self.network.named_parameters() if p.requires_grad)
         self.augment = Augment(job.augment, job.size, mix_seed(job.seed, job.fold))
-        self.n_batches = len(self.batches(1))
+        self.spans = spans_of(job.phases)
+        stages = [
+            self.stage_of(span) for span in reversed(self.spans)
+        ]  # so that no later phase can fail by its settings
+        self.stage = stages[-1]
+        self.n_steps = [stage.n_steps for stage in reversed(stages)]
         self.next_epoch = 1
         self.best: _Best | None = None
         self.history: list[dict[str, Any]] = []
@@ -83,7 +87,13 @@ class Session:
 
     def batches(self, epoch: int) -> list[IntArray]:
         seed = mix_seed(self.job.seed, self.job.fold)
-        return epoch_batches(self.job.sampler, self.rows.train_targets, self.job.batch_size, seed, epoch)
+        phase = next(span.phase for span in self.spans if epoch <= span.last)
+        return epoch_batches(self.job.sampler, self.rows.train_targets, phase.batch_size, seed, epoch)
+
+    def stage_of(self, span: Span) -> Stage:
+        """The phase on the network: a fresh optimiser, and its layers frozen."""
+        sizes = [[len(batch) for batch in self.batches(epoch)] for epoch in span.epochs]
+        return Stage(self.network, span, sizes, self.trainable)
 
     def begin(self) -> None:
         """Puts in the first weights, then forgets what the folder holds: from here on nothing is checked any more."""
@@ -96,8 +106,10 @@ class Session:
         if state is None:
             return False
         self.network.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
         self.next_epoch = state["next_epoch"]
+        self.stage = self.stage_of(next((span for span in self.spans if self.next_epoch <= span.last), self.spans[-1]))
+        if state["phase"] == self.stage.span.number:  # else it was broken off at a switch: the phase begins afresh
+            self.stage.optimizer.load_state_dict(state["optimizer"])
         self.best = _Best(**state["best"]) if state["best"] else None
         self.history = state["history"]
         begun = state.get("where")
@@ -120,11 +132,19 @@ class Session:
         return card.train["epoch"] > best.epoch or card.tensors_sha256 == best.tensors_sha256
 
     def run(self, on_epoch: Callable[[EpochLine], None] | None, on_step: Callable[[int, int], None] | None) -> None:
-        """Trains the epochs that are left."""
-        job = self.job
+        """Trains the epochs that are left, phase by phase."""
+        for span in self.spans:
+            if self.next_epoch <= span.last:
+                if self.stage.span != span:
+                    self.stage = self.stage_of(span)
+                self.run_phase(on_epoch, on_step)
+
+    def run_phase(
+        self, on_epoch: Callable[[EpochLine], None] | None, on_step: Callable[[int, int], None] | None
+    ) -> None:
         data = TrainingPhotos(self.photos.photos, self.rows.train, self.rows.train_targets, self.augment)
-        epochs = range(self.next_epoch, job.epochs + 1)
-        loader = EpochLoader(data, self.batches, epochs, job.workers)
+        epochs = range(self.next_epoch, self.stage.span.last + 1)
+        loader = EpochLoader(data, self.batches, epochs, self.job.workers)
         try:
             for epoch in epochs:
                 started = time.perf_counter()
@@ -137,25 +157,35 @@ class Session:
 
     def train_epoch(self, loader: EpochLoader, epoch: int, on_step: Callable[[int, int], None] | None) -> float:
         """One pass over the training photos; returns the mean loss."""
-        job = self.job
-        torch.manual_seed(mix_seed(job.seed, job.fold, epoch))  # dropout, if the backbone has any
-        self.network.train()
-        n_steps, before = self.n_batches * job.epochs, self.n_batches * (epoch - 1)
+        stage, scored = self.stage, self.phase_scores()
+        torch.manual_seed(mix_seed(self.job.seed, self.job.fold, epoch))  # dropout, if the backbone has any
+        stage.train_mode()
+        done = sum(self.n_steps[: stage.span.number - 1]) + stage.before(epoch)
         loss_sum = torch.zeros((), device=self.compute.device)
         n_photos = 0
-        for step, (photos, targets) in enumerate(loader.epoch(epoch)):
-            set_rates(self.optimizer, rate_factor(before + step, n_steps, job.warmup_epochs * self.n_batches))
-            loss_sum += self.train_step(photos, targets) * len(targets)
+        for portion, (photos, targets) in zip(stage.portions_of(epoch), loader.epoch(epoch), strict=True):
+            if portion.opens:
+                stage.open_step(epoch, portion.step, scored)
+            loss = self.loss_of(photos, targets)
+            stage.backward(loss, portion.share)
+            loss_sum += loss.detach() * len(targets)
             n_photos += len(targets)
-            if step % CHECK_EVERY == 0:
-                self.refuse_infinite(float(loss_sum), epoch)
-            if on_step is not None:
-                on_step(before + step + 1, n_steps)
+            if portion.closes:
+                stage.close_step()
+                if portion.step % CHECK_EVERY == 0:
+                    self.refuse_infinite(float(loss_sum), epoch)
+                if on_step is not None:
+                    on_step(done + portion.step + 1, sum(self.n_steps))
         self.refuse_infinite(float(loss_sum), epoch)
         return float(loss_sum) / n_photos
 
-    def train_step(self, photos: Tensor, targets: Tensor) -> Tensor:
-        """One batch, photos `(n, height, width, 3)` uint8; returns its loss without waiting for it.
+    def phase_scores(self) -> tuple[float, ...]:
+        """Macro F1 of the scored epochs of the phase so far."""
+        lines = [line for line in self.history if line["epoch"] >= self.stage.span.first]
+        return tuple(line["macro_f1"] for line in lines if line["macro_f1"] is not None)
+
+    def loss_of(self, photos: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss of one batch, photos `(n, height, width, 3)` uint8, ready for the backward pass.
 
         The loss is over the classes that exist under the condition: smoothing, too, gives the others nothing.
         """
@@ -164,18 +194,14 @@ class Session:
         targets = targets.to(self.compute.device)
         if len(self.possible) < logits.shape[1]:
             logits, targets = logits[:, self.possible], torch.searchsorted(self.possible, targets)
-        loss = F.cross_entropy(logits.float(), targets, label_smoothing=self.job.label_smoothing)
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        self.optimizer.step()
-        return loss.detach()
+        return F.cross_entropy(logits.float(), targets, label_smoothing=self.job.label_smoothing)
 
     def refuse_infinite(self, value: float, epoch: int) -> None:
         if not np.isfinite(value):
-            job = self.job
+            job, phase = self.job, self.stage.phase
             raise DivergedError(
                 f"{job.name}, fold {job.fold}, epoch {epoch}: the loss is no longer a finite number; "
-                f"try lower rates (head_lr {job.head_lr / 10:g}, backbone_lr {job.backbone_lr / 10:g}), "
+                f"try lower rates (head_lr {phase.head_lr / 10:g}, backbone_lr {phase.backbone_lr / 10:g}), "
                 "a longer warm-up, or precision fp32"
             )
 
@@ -223,8 +249,9 @@ class Session:
         return {
             "next_epoch": self.next_epoch,
             "model": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": None,  # the rate is a function of the step
+            "phase": self.stage.span.number,
+            "optimizer": self.stage.optimizer.state_dict(),
+            "scheduler": None,  # the rate is a function of the step and the scores so far
             "scaler": None,  # bf16 needs none
             "ema": None,
             "rng": None,  # drawn anew from (seed, fold, epoch)
@@ -234,31 +261,7 @@ class Session:
         }
 
     def card(self, epoch: int, metrics: dict[str, float]) -> Card:
-        job = self.job
-        train = {
-            "settings": job.settings_json(),
-            "borders": None if job.borders is None else list(job.borders),
-            "left_out": [list(pair) for pair in job.leave_out],
-            "seed": job.seed,
-            "fold": job.fold,
-            "n_folds": job.n_folds,
-            "epoch": epoch,
-            "kept": job.keep,
-            "where": self.where,
-            "samples_sha256": self.files.identity["samples_sha256"],
-            "train_groups_sha256": groups_sha256(self.table, self.rows.train),
-            "held_out_groups_sha256": groups_sha256(self.table, self.rows.held_out),
-        }
-        return Card(
-            schema=job.schema,
-            condition=job.condition,
-            heads=(self.head,),
-            backbone={"name": backbone_name(job.backbone), "init": self.files.identity["init"]},
-            preprocess=job.preprocess.to_json(),
-            train=train,
-            metrics=metrics,
-            versions={"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
-        )
+        return describe(self.job, self.table, self.rows, self.files.identity, (self.head,), epoch, metrics, self.where)
 
     def finish(self) -> None:
         """Predicts every held-out photo with the kept weights, then writes DONE."""
@@ -271,20 +274,3 @@ class Session:
         write_array(self.files.oof, probs)
         self.files.write_history(self.history)
         self.files.finish(self.job.fold)
-
-
-def scores(probs: FloatArray, truth: IntArray, possible: IntArray) -> dict[str, float]:
-    """Mean cross entropy, accuracy and macro F1 of probabilities `(n_samples, n_classes)`.
-
-    Args:
-        possible: `(n_possible,)` the classes that the macro F1 is the mean of; a label outside them is wrong.
-    """
-    likelihood = probs[np.arange(len(truth)), truth].astype(np.float64)
-    place = np.full(probs.shape[1], -1, dtype=np.int64)
-    place[possible] = np.arange(len(possible))
-    truth, labels, n_classes = place[truth], place[probs.argmax(axis=1)], len(possible)
-    return {
-        "val_loss": float(-np.log(np.maximum(likelihood, np.finfo(np.float32).tiny)).mean()),
-        "accuracy": accuracy(truth, labels, n_classes),
-        "macro_f1": macro_f1(truth, labels, n_classes),
-    }

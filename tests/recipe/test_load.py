@@ -31,11 +31,17 @@ OTHER_VALUES: dict[str, Any] = {
     "epochs": 3,
     "min_steps": 40,
     "batch_size": 7,
+    "accumulate": 2,
+    "optimizer": "sgd",
     "head_lr": 0.5,
     "backbone_lr": 0.25,
     "weight_decay": 0.01,
+    "clip": 1.5,
+    "schedule": "step=0.5",
     "label_smoothing": 0.2,
     "warmup_epochs": 0.5,
+    "step_epochs": 2,
+    "freeze": ("layer1",),
     "sampler": "balanced",
     "keep": "last",
     "score_every": 3,
@@ -48,6 +54,10 @@ OTHER_VALUES: dict[str, Any] = {
     "borders": (30.0, 58.0),
     "leave_out": ((57.0, 59.0),),
 }
+
+
+TABLES = {"phases"}
+"""Keys that are written as tables and so have no flag; tested beside what they do."""
 
 
 def write(folder: Path, text: str) -> Path:
@@ -63,7 +73,7 @@ def toml(value: Any) -> str:
 
 
 def test_the_table_of_other_values_is_complete() -> None:
-    assert set(OTHER_VALUES) == set(TrainSettings.model_fields)
+    assert set(OTHER_VALUES) == set(TrainSettings.model_fields) - TABLES
     defaults = TrainSettings()  # type: ignore[call-arg]
     assert all(getattr(defaults, name) != value for name, value in OTHER_VALUES.items())
 
@@ -83,7 +93,7 @@ def test_every_setting_obeys_default_then_shared_then_own_then_flag(tmp_path: Pa
 
 
 def test_every_setting_has_a_flag() -> None:
-    assert set(TRAIN_OPTIONS) == set(TrainSettings.model_fields)
+    assert set(TRAIN_OPTIONS) == set(TrainSettings.model_fields) - TABLES
 
 
 @pytest.mark.parametrize(

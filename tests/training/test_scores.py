@@ -14,7 +14,7 @@ from tiny_training import SCHEMA, draw_table, folds_of, make_job, make_photos
 from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.schema import Schema
 from ensemble_kit.training import train_fold
-from ensemble_kit.training.session import scores
+from ensemble_kit.training.scoring import scores
 
 
 @given(st.data())

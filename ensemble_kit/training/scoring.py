@@ -1,0 +1,27 @@
+"""The scores of an epoch, from the probabilities of the held-out photos."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ensemble_kit.arrays import FloatArray, IntArray
+from ensemble_kit.metrics import accuracy, macro_f1
+
+SCORES = ("val_loss", "accuracy", "macro_f1")
+
+
+def scores(probs: FloatArray, truth: IntArray, possible: IntArray) -> dict[str, float]:
+    """Mean cross entropy, accuracy and macro F1 of probabilities `(n_samples, n_classes)`.
+
+    Args:
+        possible: `(n_possible,)` the classes that the macro F1 is the mean of; a label outside them is wrong.
+    """
+    likelihood = probs[np.arange(len(truth)), truth].astype(np.float64)
+    place = np.full(probs.shape[1], -1, dtype=np.int64)
+    place[possible] = np.arange(len(possible))
+    truth, labels, n_classes = place[truth], place[probs.argmax(axis=1)], len(possible)
+    return {
+        "val_loss": float(-np.log(np.maximum(likelihood, np.finfo(np.float32).tiny)).mean()),
+        "accuracy": accuracy(truth, labels, n_classes),
+        "macro_f1": macro_f1(truth, labels, n_classes),
+    }

@@ -20,7 +20,7 @@ from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.files import sha256_file
 from ensemble_kit.graph import describe_expert
-from ensemble_kit.loading.cache import PhotoCache, decode_windows, geometry
+from ensemble_kit.loading.cache import Geometry, PhotoCache, decode_windows, geometry
 from ensemble_kit.loading.leftovers import remove_leftovers
 from ensemble_kit.models.backbones import Builder
 from ensemble_kit.models.checkpoint import load_expert
@@ -211,7 +211,6 @@ def _head_probs(probs: FloatArray, head: Head) -> FloatArray:
     return shares
 
 
-Geometry = tuple[tuple[int, int], tuple[float, float], str]
 Window = tuple[int, dict[Geometry, ByteArray], list[tuple[int, str]]]
 
 

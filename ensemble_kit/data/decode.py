@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import math
 import stat
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ensemble_kit.arrays import ByteArray
+from ensemble_kit.data.preparers import Preparer, find_preparer, run_steps, step_name
 from ensemble_kit.errors import DataError, UsageError, nearest
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
@@ -26,6 +28,10 @@ MAX_PIXELS = 80_000_000
 INTERPOLATIONS = ("area", "linear")
 
 
+ADDED = ("crop_at", "prepare")
+"""Keys that cards written before 0.3 do not have."""
+
+
 class PhotoError(DataError):
     """A photo that cannot be used: missing, no photo, cut short, or too large."""
 
@@ -36,7 +42,11 @@ class Preprocess:
 
     Args:
         size: (height, width) after resizing, in pixels.
-        crop: the share of (height, width) that is kept, around the centre; each above 0 and at most 1.
+        crop: what is kept of (height, width): a share of the photo, above 0 and at most 1, or pixels, a whole number
+            from 2.
+        crop_at: (down, across) where the middle of the crop lies, as shares of the photo; at its edges the crop is
+            moved inside.
+        prepare: steps before the crop, names of `PREPARERS` or functions of one's own.
         mean, std: per channel (red, green, blue), for pixels scaled to 0-1: `(pixel / 255 - mean) / std`.
         interpolation: "area" (averages when shrinking; linear when an axis grows) or "linear".
 
@@ -49,31 +59,51 @@ class Preprocess:
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     interpolation: str = "area"
+    crop_at: tuple[float, float] = (0.5, 0.5)
+    prepare: tuple[str | Preparer, ...] = ()
 
     def __post_init__(self) -> None:
         _check("size", self.size, 2, lambda value: value >= 1 and value == int(value), "whole numbers from 1")
-        _check("crop", self.crop, 2, lambda value: 0 < value <= 1, "shares above 0 and at most 1")
+        _check("crop", self.crop, 2, _is_crop, "shares above 0 and at most 1, or whole numbers of pixels")
+        _check("crop_at", self.crop_at, 2, lambda value: 0 <= value <= 1, "shares from 0 to 1")
         _check("mean", self.mean, 3, math.isfinite, "finite numbers")
         _check("std", self.std, 3, lambda value: math.isfinite(value) and value > 0, "positive numbers")
         if self.interpolation not in INTERPOLATIONS:
             raise UsageError(f'interpolation "{self.interpolation}"{nearest(self.interpolation, INTERPOLATIONS)}')
         object.__setattr__(self, "size", tuple(int(value) for value in self.size))
-        for name in ("crop", "mean", "std"):  # one spelling of a value gives one hash of a card
+        object.__setattr__(self, "prepare", (self.prepare,) if isinstance(self.prepare, str) else tuple(self.prepare))
+        for step in self.prepare:
+            find_preparer(step)
+        for name in ("crop", "mean", "std", "crop_at"):  # one spelling of a value gives one hash of a card
             object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
 
     def to_json(self) -> dict[str, Any]:
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        values["prepare"] = tuple(step_name(step) for step in self.prepare)
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
     @classmethod
-    def from_json(cls, value: Any) -> Preprocess:
-        """Raises DataError when `value` is not what `to_json` writes."""
+    def from_json(cls, value: Any, preparers: Mapping[str, Preparer] | None = None) -> Preprocess:
+        """What `to_json` wrote.
+
+        Args:
+            preparers: functions for steps of one's own, by name.
+
+        Raises:
+            DataError: something else, or a step that is not known here.
+        """
         names = set(cls.__dataclass_fields__)
-        if not isinstance(value, dict) or set(value) != names:
+        if not isinstance(value, dict) or not names - set(ADDED) <= set(value) <= names:
             raise DataError(f"preprocessing: expected the keys {', '.join(sorted(names))}, found {_keys(value)}")
         try:
-            return cls(**value)
+            steps = [(preparers or {}).get(step, step) for step in value.get("prepare", ())]
+            return cls(**{**value, "prepare": tuple(steps)})
         except UsageError as error:
             raise DataError(f"preprocessing: {error}") from None
+
+
+def _is_crop(value: float) -> bool:
+    return 0 < value <= 1 or (value > 1 and value == int(value))
 
 
 def _keys(value: Any) -> str:
@@ -145,17 +175,18 @@ def _header_size(path: Path, data: bytes, max_pixels: int) -> tuple[int, int]:
 
 
 def prepare(photo: ByteArray, preprocess: Preprocess) -> ByteArray:
-    """Centre crop and resize: `(h, w, 3)` uint8 -> `(height, width, 3)` uint8, a new contiguous array.
+    """Steps, crop and resize: `(h, w, 3)` uint8 -> `(height, width, 3)` uint8, a new contiguous array.
 
     The one deterministic path from a decoded photo to a network's input: the cache, training and prediction use it,
     so that no score can differ because the pixels did.
+
+    Raises:
+        DataError: the photo is smaller than a crop in pixels.
     """
     import cv2
 
-    height, width = photo.shape[:2]
-    rows, columns = (max(1, round(n * share)) for n, share in zip((height, width), preprocess.crop, strict=True))
-    top, left = (height - rows) // 2, (width - columns) // 2
-    kept = photo[top : top + rows, left : left + columns]
+    kept = _cropped(run_steps(photo, preprocess.prepare), preprocess)
+    rows, columns = kept.shape[:2]
     out_rows, out_columns = preprocess.size
     if (rows, columns) == preprocess.size:
         return np.array(kept, dtype=np.uint8, order="C")
@@ -164,3 +195,18 @@ def prepare(photo: ByteArray, preprocess: Preprocess) -> ByteArray:
     method = cv2.INTER_AREA if preprocess.interpolation == "area" and shrinks else cv2.INTER_LINEAR
     resized = cv2.resize(np.ascontiguousarray(kept), (out_columns, out_rows), interpolation=method)
     return np.ascontiguousarray(resized, dtype=np.uint8)
+
+
+def _cropped(photo: ByteArray, preprocess: Preprocess) -> ByteArray:
+    sides, crop = photo.shape[:2], preprocess.crop
+    kept = [max(1, round(n * share)) if share <= 1 else int(share) for n, share in zip(sides, crop, strict=True)]
+    if kept[0] > sides[0] or kept[1] > sides[1]:
+        raise DataError(
+            f"the crop is {kept[0]}x{kept[1]} pixels (height x width), the photo only {sides[0]}x{sides[1]}; "
+            "crop less, or by shares of the photo (numbers up to 1)"
+        )
+    top, left = (
+        (n - m) // 2 if at == 0.5 else min(max(round(n * at - m / 2), 0), n - m)
+        for n, m, at in zip(sides, kept, preprocess.crop_at, strict=True)
+    )
+    return photo[top : top + kept[0], left : left + kept[1]]

@@ -8,12 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ensemble_kit.arrays import BoolArray, ByteArray
 from ensemble_kit.current import photos_sha256
 from ensemble_kit.data.decode import PhotoError, Preprocess, decode_photo, prepare
+from ensemble_kit.data.preparers import step_name
 from ensemble_kit.data.samples import Problem, SampleTable
 from ensemble_kit.errors import DataError
 from ensemble_kit.files import read_array, read_json, replacing, sha256_json, write_json
@@ -101,9 +103,14 @@ class PhotoCache:
             raise DataError(f"the photo cache was prepared with {found}, expected {expected}; build it again")
 
 
-def geometry(preprocess: Preprocess) -> tuple[tuple[int, int], tuple[float, float], str]:
-    """What decides the cached pixels: size, crop, interpolation (mean and std come later)."""
-    return preprocess.size, preprocess.crop, preprocess.interpolation
+Geometry = tuple[Any, ...]
+
+
+def geometry(preprocess: Preprocess) -> Geometry:
+    """What decides the cached pixels: size, crop, interpolation and steps (mean and std come later)."""
+    whole = preprocess.size, preprocess.crop, preprocess.interpolation
+    steps = tuple(step_name(step) for step in preprocess.prepare)
+    return whole if not steps and preprocess.crop_at == (0.5, 0.5) else (*whole, preprocess.crop_at, steps)
 
 
 def cache_key(table: SampleTable, preprocess: Preprocess) -> str:
@@ -143,7 +150,10 @@ def _prepared(path: Path, preprocesses: Sequence[Preprocess]) -> list[ByteArray]
         photo = decode_photo(path)
     except PhotoError as error:
         return str(error).removeprefix(f"{path}: ")
-    return [prepare(photo, preprocess) for preprocess in preprocesses]
+    try:
+        return [prepare(photo, preprocess) for preprocess in preprocesses]
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
 
 
 def _fill(

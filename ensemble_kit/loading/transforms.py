@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,12 @@ from ensemble_kit.arrays import ByteArray
 from ensemble_kit.errors import UsageError, nearest
 
 Size = tuple[int, int]
+
+Augmentation = Callable[[ByteArray, np.random.Generator], ByteArray]
+"""One's own: (photo `(height, width, 3)` uint8, generator) -> a photo of the same shape; applied to every photo."""
+
+MIRRORED = 4
+"""cv2.BORDER_REFLECT_101: the photo is mirrored at its edge, so that no black corner can be learnt."""
 
 
 def albumentations() -> Any:
@@ -27,67 +35,175 @@ def albumentations() -> Any:
     return library
 
 
-def _flip(library: Any, size: Size) -> Any:  # noqa: ARG001
-    return library.HorizontalFlip(p=0.5)
+@dataclass(frozen=True)
+class Transform:
+    """One row of the table.
+
+    Args:
+        make: (albumentations, photo size, probability, arguments) -> transform, on uint8 photos.
+        p: the probability, unless another is given.
+        arguments: name -> default, in the order in which `name=p:1x2` gives them.
+    """
+
+    make: Callable[[Any, Size, float, Mapping[str, float]], Any]
+    p: float
+    arguments: Mapping[str, float]
 
 
-def _brightness_contrast(library: Any, size: Size) -> Any:  # noqa: ARG001
-    return library.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.2, p=0.5)
+def _row(make: Callable[[Any, Size, float, Mapping[str, float]], Any], p: float, **arguments: float) -> Transform:
+    return Transform(make, p, arguments)
 
 
-def _affine(library: Any, size: Size) -> Any:  # noqa: ARG001
-    """Small moves, turns and zooms; the photo is mirrored at its edge, so that no black corner can be learnt."""
-    mirrored = 4  # cv2.BORDER_REFLECT_101
+def _affine(library: Any, size: Size, p: float, a: Mapping[str, float]) -> Any:  # noqa: ARG001
+    """Small moves, turns and zooms."""
+    zoom, turn = a["zoom"], a["degrees"]
+    moves = (-a["move"], a["move"])
     return library.Affine(
-        scale=(0.9, 1.1), translate_percent=(-0.05, 0.05), rotate=(-10, 10), border_mode=mirrored, p=0.7
+        scale=(1 - zoom, 1 + zoom), translate_percent=moves, rotate=(-turn, turn), border_mode=MIRRORED, p=p
     )
 
 
-def _crop(library: Any, size: Size) -> Any:
-    return library.RandomResizedCrop(size=size, scale=(0.75, 1.0), ratio=(0.9, 1.1), p=0.7)
+def _crop(library: Any, size: Size, p: float, a: Mapping[str, float]) -> Any:
+    return library.RandomResizedCrop(size=size, scale=(a["share"], 1.0), ratio=(0.9, 1.1), p=p)
 
 
-def _dropout(library: Any, size: Size) -> Any:  # noqa: ARG001
-    holes = (0.1, 0.25)  # of the photo's side
-    return library.CoarseDropout(num_holes_range=(1, 2), hole_height_range=holes, hole_width_range=holes, p=0.3)
+def _random_crop(library: Any, size: Size, p: float, a: Mapping[str, float]) -> Any:
+    """Mirrored at the edges by a share of each side, then a window of the training size at random."""
+    rows, columns = (side + 2 * round(side * a["share"]) for side in size)
+    wider = library.PadIfNeeded(rows, columns, border_mode=MIRRORED, p=1.0)
+    return library.Sequential([wider, library.RandomCrop(*size, p=1.0)], p=p)
 
 
-TRANSFORMS: dict[str, Callable[[Any, Size], Any]] = {
-    "flip": _flip,
-    "brightness_contrast": _brightness_contrast,
-    "affine": _affine,
-    "crop": _crop,
-    "dropout": _dropout,
+def _dropout(library: Any, size: Size, p: float, a: Mapping[str, float]) -> Any:  # noqa: ARG001
+    sides = (a["low"], a["high"])
+    return library.CoarseDropout(num_holes_range=(1, 2), hole_height_range=sides, hole_width_range=sides, p=p)
+
+
+def _coarse_dropout(library: Any, size: Size, p: float, a: Mapping[str, float]) -> Any:
+    holes = int(a["holes"])
+    height, width = (min(int(pixels), side) for pixels, side in zip((a["height"], a["width"]), size, strict=True))
+    return library.CoarseDropout(
+        num_holes_range=(holes, holes), hole_height_range=(height, height), hole_width_range=(width, width), p=p
+    )
+
+
+def _jitter(library: Any, size: Size, p: float, a: Mapping[str, float]) -> Any:  # noqa: ARG001
+    around = (1 - a["share"], 1 + a["share"])
+    hue = (-a["hue"], a["hue"])
+    return library.ColorJitter(brightness=around, contrast=around, saturation=around, hue=hue, p=p)
+
+
+TRANSFORMS: dict[str, Transform] = {
+    "flip": _row(lambda lib, _, p, __: lib.HorizontalFlip(p=p), 0.5),
+    "brightness_contrast": _row(
+        lambda lib, _, p, a: lib.RandomBrightnessContrast(a["brightness"], a["contrast"], p=p),
+        0.5,
+        brightness=0.2,
+        contrast=0.2,
+    ),
+    "affine": _row(_affine, 0.7, degrees=10, move=0.05, zoom=0.1),
+    "crop": _row(_crop, 0.7, share=0.75),
+    "random_crop": _row(_random_crop, 1.0, share=0.1),
+    "rotate": _row(
+        lambda lib, _, p, a: lib.Rotate((-a["degrees"], a["degrees"]), border_mode=MIRRORED, p=p), 0.5, degrees=15
+    ),
+    "dropout": _row(_dropout, 0.3, low=0.1, high=0.25),
+    "coarse_dropout": _row(_coarse_dropout, 0.5, holes=4, height=50, width=50),
+    "erase": _row(lambda lib, _, p, a: lib.Erasing(scale=(a["low"], a["high"]), p=p), 0.5, low=0.02, high=0.33),
+    "invert": _row(lambda lib, _, p, __: lib.InvertImg(p=p), 0.5),
+    "grayscale": _row(lambda lib, _, p, __: lib.ToGray(p=p), 0.2),
+    "jitter": _row(_jitter, 0.5, share=0.2, hue=0.05),
+    "blur": _row(lambda lib, _, p, a: lib.GaussianBlur(sigma_limit=(0.3, a["sigma"]), p=p), 0.3, sigma=1.5),
+    "sharpen": _row(lambda lib, _, p, a: lib.Sharpen(alpha=(0.1, a["alpha"]), p=p), 0.3, alpha=0.5),
+    "clahe": _row(lambda lib, _, p, a: lib.CLAHE(clip_limit=(1.0, a["limit"]), p=p), 0.3, limit=4),
+    "optical": _row(
+        lambda lib, _, p, a: lib.OpticalDistortion((-a["limit"], a["limit"]), p=p, border_mode=MIRRORED), 0.3, limit=0.2
+    ),
+    "grid": _row(
+        lambda lib, _, p, a: lib.GridDistortion(
+            distort_limit=(-a["limit"], a["limit"]), p=p, border_mode=MIRRORED, num_steps=5
+        ),
+        0.3,
+        limit=0.3,
+    ),
+    "elastic": _row(
+        lambda lib, _, p, a: lib.ElasticTransform(a["alpha"], a["sigma"], p=p, border_mode=MIRRORED),
+        0.3,
+        alpha=40,
+        sigma=6,
+    ),
 }
-"""Name -> (albumentations, photo size) -> transform, on uint8 photos."""
+"""Name -> transform. `flip=0.3` sets the probability; `rotate=0.5:15` 15 degrees as well, `coarse_dropout=0.5:4x50x50`
+four holes of 50 x 50 pixels: the row's arguments in order, those left out at their default."""
+
+WRITTEN = re.compile(r"(?P<name>[a-z_]+)(=(?P<p>[0-9.]+))?(:(?P<arguments>[0-9.]+(x[0-9.]+)*))?")
 
 
-def check_transforms(names: Sequence[str]) -> None:
-    """Raises UsageError when one of the names is not in `TRANSFORMS`."""
+def parse_augmentation(text: str) -> tuple[str, float | None, dict[str, float]]:
+    """`rotate=0.5:15` -> its name, its own probability (None = not said), and its arguments with their defaults.
+
+    Raises:
+        UsageError: an unknown name, a probability outside 0 to 1, or arguments that the row does not have.
+
+    Examples:
+        >>> parse_augmentation("coarse_dropout=0.5:4x50x50")
+        ('coarse_dropout', 0.5, {'holes': 4.0, 'height': 50.0, 'width': 50.0})
+        >>> parse_augmentation("rotate:30")
+        ('rotate', None, {'degrees': 30.0})
+    """
+    name = re.split("[=:]", text)[0]
+    if name not in TRANSFORMS:
+        raise UsageError(f'no augmentation "{name}"{nearest(name, TRANSFORMS)}')
+    found = WRITTEN.fullmatch(text)
+    names = list(TRANSFORMS[name].arguments)
+    try:
+        values = [float(part) for part in (found["arguments"] or "").split("x") if part] if found else []
+        p = float(found["p"]) if found and found["p"] else None
+    except ValueError:
+        found, values, p = None, [], None
+    if found is None or len(values) > len(names) or (p is not None and not 0 <= p <= 1):
+        form = f"{name}=PROBABILITY" + (f":{'x'.join(n.upper() for n in names)}" if names else "")
+        raise UsageError(f'augment: expected {form}, the probability from 0 to 1, found "{text}"')
+    return name, p, dict(TRANSFORMS[name].arguments) | dict(zip(names, values, strict=False))
+
+
+def check_transforms(names: Sequence[str | Augmentation]) -> None:
+    """Raises UsageError when one of the names is not in `TRANSFORMS`, or not written as its row needs it."""
     for name in names:
-        if name not in TRANSFORMS:
-            raise UsageError(f'no augmentation "{name}"{nearest(name, TRANSFORMS)}')
+        if isinstance(name, str):
+            parse_augmentation(name)
+
+
+def augmentation_name(augmentation: str | Augmentation) -> str:
+    """What the fingerprint calls it."""
+    own = getattr(augmentation, "__qualname__", type(augmentation).__name__)
+    return augmentation if isinstance(augmentation, str) else str(own)
 
 
 class Augment:
     """A pipeline whose draws depend on (seed, epoch, sample) alone: not on workers, order, or what ran before.
 
     Args:
-        names: rows of `TRANSFORMS`, applied in this order.
+        names: rows of `TRANSFORMS`, with probabilities and arguments, or functions of one's own; in this order.
         size: (height, width) of the photos.
         seed: of the training.
+        share: one probability for the whole list: one draw a photo decides whether all of it is applied or nothing,
+            and rows without a probability of their own then apply. None = each by its own.
 
     Raises:
-        UsageError: an unknown name.
+        UsageError: an unknown name, or a share outside 0 to 1.
     """
 
-    def __init__(self, names: Sequence[str], size: Size, seed: int):
+    def __init__(self, names: Sequence[str | Augmentation], size: Size, seed: int, share: float | None = None):
         check_transforms(names)
+        if share is not None and not 0 <= share <= 1:
+            raise UsageError(f"augment_share: expected a probability from 0 to 1, found {share}")
         self.seed = seed
         self._pipeline: Any = None
         if names:
             library = albumentations()
-            self._pipeline = library.Compose([TRANSFORMS[name](library, size) for name in names])
+            steps = [_step(library, name, size, share is not None) for name in names]
+            self._pipeline = library.Compose(steps, p=1.0 if share is None else share)
 
     def __call__(self, photo: ByteArray, epoch: int, index: int) -> ByteArray:
         """`(height, width, 3)` uint8 -> the same shape; the photo given is not changed."""
@@ -98,3 +214,21 @@ class Augment:
         self._pipeline.set_random_state(generator, random.Random(int(generator.integers(2**63))))  # noqa: S311
         augmented: ByteArray = self._pipeline(image=photo)["image"]
         return augmented
+
+
+def _step(library: Any, written: str | Augmentation, size: Size, shared: bool) -> Any:
+    if not isinstance(written, str):
+        return _own(library, written)
+    name, p, arguments = parse_augmentation(written)
+    row = TRANSFORMS[name]
+    return row.make(library, size, (1.0 if shared else row.p) if p is None else p, arguments)
+
+
+def _own(library: Any, function: Augmentation) -> Any:
+    """A function of one's own as a transform of the library, so that it draws from the photo's own stream."""
+
+    class Own(library.ImageOnlyTransform):  # type: ignore[misc]
+        def apply(self, img: ByteArray, **_: Any) -> ByteArray:
+            return function(img, self.random_generator)
+
+    return Own(p=1.0)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -16,7 +19,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ensemble_kit.arrays import ByteArray
+from ensemble_kit.data import preparers
 from ensemble_kit.data.decode import PhotoError, Preprocess, decode_photo, prepare
+from ensemble_kit.data.preparers import PREPARERS
 from ensemble_kit.errors import DataError, UsageError
 
 RED_LEFT = np.zeros((6, 10, 3), dtype=np.uint8)  # RGB
@@ -180,12 +185,86 @@ def test_a_quarter_is_left_of_a_photo_that_is_dark_outside() -> None:
     assert (prepare(photo, Preprocess((4, 4), (0.5, 0.5))) == 255).all()
 
 
+def test_a_crop_in_pixels_is_height_by_width_around_the_centre() -> None:
+    photo = np.random.default_rng(2).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(prepare(photo, Preprocess((20, 10), (20, 10))), photo[10:30, 10:20])
+    np.testing.assert_array_equal(prepare(photo, Preprocess((20, 30), (20, 1.0))), photo[10:30])
+    with pytest.raises(
+        DataError, match=r"the crop is 41x10 pixels \(height x width\), the photo only 40x30; crop less"
+    ):
+        prepare(photo, Preprocess((20, 10), (41, 10)))
+
+
+@pytest.mark.parametrize(("at", "top", "left"), [((0.25, 0.5), 4, 10), ((0.0, 1.0), 0, 20), ((0.9, 0.45), 28, 8)])
+def test_a_crop_somewhere_else_stays_inside(at: tuple[float, float], top: int, left: int) -> None:
+    photo = np.random.default_rng(3).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    out = prepare(photo, Preprocess((12, 10), (12, 10), crop_at=at))
+    np.testing.assert_array_equal(out, photo[top : top + 12, left : left + 10])
+
+
+def test_steps_come_before_the_crop_in_order() -> None:
+    photo = np.random.default_rng(4).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+
+    def left_half(photo: ByteArray) -> ByteArray:
+        return photo[:, :15]
+
+    out = prepare(photo, Preprocess((20, 15), (20, 1.0), prepare=(left_half, "invert")))
+    np.testing.assert_array_equal(out, 255 - photo[10:30, :15])
+    gray = prepare(photo, Preprocess((40, 30), prepare=("grayscale",)))
+    assert (gray == gray[..., :1]).all()
+    with pytest.raises(DataError, match=r"expected \(h, w, 3\) uint8 from .*<lambda>, found float64 \(40, 30, 3\)"):
+        prepare(photo, Preprocess((40, 30), prepare=(lambda p: p / 2,)))  # type: ignore[arg-type, return-value]
+
+
+@pytest.mark.parametrize("name", [n for n in PREPARERS if n != "rembg"])
+def test_every_step_gives_the_same_photo_twice_and_changes_it(name: str) -> None:
+    photo = np.random.default_rng(5).integers(0, 200, (40, 30, 3), dtype=np.uint8)
+    before = photo.copy()
+    one, two = (prepare(photo, Preprocess((40, 30), prepare=(name,))) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(photo, before)
+    assert not np.array_equal(one, photo)
+
+
+@pytest.mark.parametrize(("weak", "strong"), [("sharpen=0.1", "sharpen=2"), ("blur=0.5", "blur=3")])
+def test_an_amount_says_how_much(weak: str, strong: str) -> None:
+    photo = np.random.default_rng(6).integers(80, 120, (40, 30, 3), dtype=np.uint8)
+    far = [
+        np.abs(prepare(photo, Preprocess((40, 30), prepare=(s,))) - photo.astype(float)).mean() for s in (weak, strong)
+    ]
+    assert far[0] < far[1]
+
+
+def test_without_rembg_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rembg", None)
+    with pytest.raises(UsageError, match=r'rembg is not installed; pip install "rembg\[cpu\]"; its model u2net.onnx'):
+        prepare(RED_LEFT, Preprocess((6, 10), prepare=("rembg",)))
+
+
+def test_rembg_paints_the_background_black(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for the library: its model is a download."""
+
+    def remove(photo: ByteArray, session: object) -> ByteArray:
+        assert session == "u2net session"
+        return np.dstack([photo, np.where(photo[..., 0] > 100, 255, 0)]).astype(np.uint8)
+
+    fake = SimpleNamespace(new_session=lambda name: f"{name} session", remove=remove)
+    monkeypatch.setitem(sys.modules, "rembg", fake)
+    monkeypatch.setattr(preparers, "_SESSIONS", {})
+    out = prepare(RED_LEFT, Preprocess((6, 10), prepare=("rembg",)))
+    np.testing.assert_array_equal(out, RED_LEFT * (RED_LEFT[..., :1] > 100))
+
+
 # --- Preprocess ----------------------------------------------------------------------------------------------------
 
 
 def test_preprocess_round_trip() -> None:
     chosen = Preprocess((224, 192), (0.78, 0.67), (0.5, 0.4, 0.3), (0.2, 0.2, 0.1), "linear")
     assert Preprocess.from_json(chosen.to_json()) == chosen
+    further = Preprocess((64, 64), (300, 0.5), crop_at=(0.4, 0.5), prepare=("grayscale", "clahe=3"))
+    assert Preprocess.from_json(json.loads(json.dumps(further.to_json()))) == further
+    old = {key: value for key, value in chosen.to_json().items() if key not in ("crop_at", "prepare")}
+    assert Preprocess.from_json(old) == chosen
     assert Preprocess.from_json(Preprocess((64, 64), (1, 1)).to_json()) == Preprocess((64, 64))
 
 
@@ -195,10 +274,13 @@ def test_preprocess_round_trip() -> None:
         ({"size": (0, 64)}, "size must be 2 whole numbers from 1"),
         ({"size": (64,)}, "size must be 2"),
         ({"size": 64}, "size must be 2"),
-        ({"crop": (0.0, 1.0)}, "crop must be 2 shares above 0 and at most 1"),
+        ({"crop": (0.0, 1.0)}, "crop must be 2 shares above 0 and at most 1, or whole numbers of pixels"),
         ({"crop": (0.5, 1.1)}, "crop must be 2 shares"),
         ({"mean": (0.0, float("nan"), 0.0)}, "mean must be 3 finite numbers"),
         ({"std": (0.0, 1.0, 1.0)}, "std must be 3 positive numbers"),
+        ({"crop_at": (0.5, 1.1)}, "crop_at must be 2 shares from 0 to 1"),
+        ({"prepare": ("grayscle",)}, 'no step "grayscle"; did you mean "grayscale"'),
+        ({"prepare": ("clahe=x",)}, 'expected a step such as clahe=2, .* found "clahe=x"'),
         ({"interpolation": "aera"}, 'interpolation "aera"; did you mean "area"'),
     ],
 )
@@ -210,7 +292,23 @@ def test_bad_preprocessing(changes: dict[str, object], message: str) -> None:
         Preprocess.from_json(stored)
 
 
+def test_a_step_of_ones_own_is_stored_by_its_name_and_has_to_be_given_again() -> None:
+    chosen = Preprocess((64, 64), prepare=(negative,))
+    stored = chosen.to_json()
+    assert stored["prepare"] == ["negative"]
+    assert Preprocess.from_json(stored, {"negative": negative}) == chosen
+    with pytest.raises(DataError, match='no step "negative"'):
+        Preprocess.from_json(stored)
+
+
+def negative(photo: ByteArray) -> ByteArray:
+    return 255 - photo
+
+
 @pytest.mark.parametrize("value", [None, [], {"size": [1, 2]}, {**Preprocess((1, 1)).to_json(), "more": 1}])
 def test_what_is_no_stored_preprocessing(value: object) -> None:
-    with pytest.raises(DataError, match="preprocessing: expected the keys crop, interpolation, mean, size, std, found"):
+    with pytest.raises(
+        DataError,
+        match="preprocessing: expected the keys crop, crop_at, interpolation, mean, prepare, size, std, found",
+    ):
         Preprocess.from_json(value)

@@ -21,7 +21,7 @@ SIZE = (16, 24)
 @pytest.mark.parametrize("name", sorted(TRANSFORMS))
 def test_every_transform_keeps_shape_and_type_and_does_something(name: str) -> None:
     augment = Augment([name], SIZE, seed=3)
-    results = [augment(PHOTO, 1, draw) for draw in range(20)]
+    results = [augment(PHOTO, 1, draw) for draw in range(40)]
     assert all(photo.shape == PHOTO.shape and photo.dtype == np.uint8 for photo in results)
     assert any(not np.array_equal(photo, PHOTO) for photo in results)
 

@@ -91,6 +91,7 @@ class Run:
         graph: Graph,
         division: Mapping[str, Any],
         combine: Mapping[str, Any],
+        write: bool = True,
     ) -> Run:
         """Opens the run, or begins it when the folder has none.
 
@@ -100,6 +101,7 @@ class Run:
             folds: `(n_samples,)`, -1 = training only.
             division: how the folds were made: n_folds, fold_seed, val_ratio.
             combine: how the recipe combines: route, vote, vote_at, fallback.
+            write: False = only look: the run as it would be, held in memory.
         """
         info = {
             "format": FORMAT,
@@ -117,9 +119,13 @@ class Run:
         if (Path(folder) / "run.json").exists():
             run = cls.open(folder)
             run._must_agree(info)
-            if any(run.info[key] != info[key] for key in OTHERS):
+            if write and any(run.info[key] != info[key] for key in OTHERS):
                 write_json(Path(folder) / "run.json", info)
             return cls(Path(folder), info)
+        if not write:
+            planned = cls(Path(folder), info)
+            planned.__dict__.update(table=table, folds=folds)  # what would be read from samples.csv
+            return planned
         table.to_csv(Path(folder) / "samples.csv", fold=folds)
         write_json(Path(folder) / "run.json", info)
         return cls(Path(folder), info)

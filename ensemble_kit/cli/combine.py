@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ensemble_kit.cli.options import DEFAULT_RECIPE, Json, OtherData, default_run, given
+from ensemble_kit.cli.options import DEFAULT_RECIPE, Edits, Json, OtherData, default_run, given
 from ensemble_kit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def combine(
     ] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Default results/ inside the run.")] = None,
     recipe: RecipeOrRun = None,
+    edits: Edits = None,
     json: Json = False,
 ) -> None:
     """Combine the experts' predictions into joint classes, and write the submission.
@@ -81,6 +82,7 @@ def combine(
 
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.recipe.combine import combine_sets
+    from ensemble_kit.recipe.edits import combining, edited_keys
     from ensemble_kit.recipe.load import load_recipe
     from ensemble_kit.recipe.predict import current_predictions
     from ensemble_kit.recipe.sets import prediction_sets
@@ -91,12 +93,13 @@ def combine(
     named = sources or [default_run()]
     first = Run.open(named[0]) if (named[0] / "run.json").is_file() else None
     if first and not recipe:
-        graph, settings = first.graph, dict(first.combine)
+        graph, settings = first.graph, combining(first.combine, edits or ())
     else:
-        chosen = load_recipe(recipe or DEFAULT_RECIPE)
+        chosen = load_recipe(recipe or DEFAULT_RECIPE, edits or ())
         graph, settings = chosen.graph, chosen.combine.model_dump()
     flags = {"route": route, "vote": vote, "vote_at": vote_at, "fallback": fallback, "decide": decide}
-    settings |= given({**flags, "borders": _borders(borders)})
+    laid = given({**flags, "borders": _borders(borders)})
+    settings |= {key: value for key, value in laid.items() if key not in edited_keys(edits or (), "combine")}
     with TerminalWatcher(stderr=json) as watcher:
         report = combine_sets(
             prediction_sets(named, lambda run: current_predictions(run, data, name, watcher)),

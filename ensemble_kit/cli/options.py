@@ -20,6 +20,11 @@ RunFolder = Annotated[
     Path | None,
     typer.Option("--run", envvar="ENS_RUN", help="The run folder; default runs/RECIPE."),
 ]
+Edits = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Any key of the recipe, as in train.age.epochs=5; may be repeated."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and touch nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Device = Annotated[str | None, typer.Option("--device", envvar="ENS_DEVICE", help="auto, cpu or cuda.")]
 

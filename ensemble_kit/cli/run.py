@@ -2,35 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ensemble_kit.cli.options import Json, given
+from ensemble_kit.cli.options import DryRun, Json, given
 from ensemble_kit.cli.train import Restart
 from ensemble_kit.cli.training_options import run_folder, training_command
+from ensemble_kit.errors import UsageError
 
 
 @training_command
 def run(
     recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped recipe.")],
     restart: Restart = False,
+    dry_run: DryRun = False,
+    variant: Annotated[str | None, typer.Option("--variant", help="One of the recipe's variants.")] = None,
+    all_variants: Annotated[
+        bool, typer.Option("--all-variants", help="Each of the recipe's variants, one run folder each.")
+    ] = False,
     *,
     data: Path | None,
     run: Path | None,
+    edits: Sequence[str],
     division: Mapping[str, Any],
     flags: Mapping[str, Any],
 ) -> None:
     """Do the whole job: train every expert on every fold, predict, combine, evaluate. What is done is skipped."""
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.recipe.load import load_recipe
+    from ensemble_kit.recipe.planning import plan_run
     from ensemble_kit.recipe.whole import run_recipe
 
-    chosen = load_recipe(recipe).with_data(division).with_train(flags)
+    base = load_recipe(recipe, edits)
+    if all_variants and (variant or not base.variants):
+        found = "one is named with --variant" if variant else f"{base.name} has none"
+        raise UsageError(f"--all-variants: expected a recipe with variants, and no choice among them; {found}")
+    names = base.variants if all_variants else (variant,)
+    chosen = [load_recipe(recipe, edits, name).with_data(division).with_train(flags) for name in names]
+    folders = [
+        _folder_of(one.name, run, name if all_variants else None) for one, name in zip(chosen, names, strict=True)
+    ]
     with TerminalWatcher() as watcher:
-        run_recipe(chosen, data, run_folder(run, chosen.name), watcher, restart=restart)
+        for one, folder in zip(chosen, folders, strict=True):
+            if dry_run:
+                print(plan_run(one, data, folder, one.experts, watcher, restart=restart).text())
+            else:
+                run_recipe(one, data, folder, watcher, restart=restart)
+    if all_variants and not dry_run:
+        print(f"\nside by side: ens compare-runs {' '.join(map(str, folders))}")
+
+
+def _folder_of(recipe: str, run: Path | None, variant: str | None) -> Path:
+    """Each variant's run beside the others: `--run F` becomes `F-focal`."""
+    return run_folder(run.with_name(f"{run.name}-{variant}") if run and variant else run, recipe)
 
 
 def quickstart(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ensemble_kit.cli.options import DEFAULT_RECIPE, RecipeName
+from ensemble_kit.cli.options import DEFAULT_RECIPE, DryRun, RecipeName
 from ensemble_kit.cli.training_options import run_folder, training_command
 
 Attribute = Annotated[str, typer.Argument(help='What the expert predicts; a block is written "gender,age".')]
@@ -36,20 +36,25 @@ def train(
     fold: Fold = None,
     recipe: RecipeName = DEFAULT_RECIPE,
     restart: Restart = False,
+    dry_run: DryRun = False,
     *,
     data: Path | None,
     run: Path | None,
+    edits: Sequence[str],
     division: Mapping[str, Any],
     flags: Mapping[str, Any],
 ) -> None:
     """Train one expert: an attribute or a block of them, pooled or for some classes of its parents."""
+    from dataclasses import replace
+
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.errors import UsageError
     from ensemble_kit.graph import check_condition, describe_expert
     from ensemble_kit.recipe.load import ExpertSpec, load_recipe
+    from ensemble_kit.recipe.resolved import save_resolved
     from ensemble_kit.recipe.run import check_experts, has_borders, open_run, train_experts
 
-    chosen = load_recipe(recipe).with_data(division)
+    chosen = load_recipe(recipe, edits).with_data(division)
     names = chosen.names_of(attribute.split(","))
     condition = check_condition(parse_given(given_classes or []), chosen.schema)
     # every class of a parent is no condition at all: that expert is the pooled one
@@ -63,10 +68,17 @@ def train(
         node = chosen.graph.node_of(names)
         if node and not set(some) <= set(node.parents):
             watcher.say(f"note: the recipe's graph lets only {list(node.parents)} condition {node.name}; see [graph]")
-        adopt = not {"folds", "val_ratio", "fold_seed"} & set(division)
+        adopt = not {"folds", "val_ratio", "fold_seed"} & {*division, *chosen.edited_keys("data")}
+        if dry_run:
+            from ensemble_kit.recipe.planning import plan_run
+
+            where = run_folder(run, chosen.name)
+            print(plan_run(chosen, data, where, [spec], watcher, folds=fold, restart=restart, adopt=adopt).text())
+            return
         opened = open_run(chosen, data, run_folder(run, chosen.name), watcher, adopt=adopt)
         watcher.say(f"{describe_expert(names, spec.condition)} -> {opened.expert_folder(names, spec.condition)}")
-        watcher.say(_kept(chosen.settings_for(names).keep))
+        watcher.say(_kept(chosen.settings_for(names, condition=spec.condition).keep))
+        save_resolved(opened.expert_folder(names, spec.condition), replace(chosen, experts=(spec,)))
         results = train_experts(opened, chosen, [spec], watcher, folds=fold, restart=restart)
         scores = ", ".join(f"{result.metrics['macro_f1']:.3f}" for result in results)
         watcher.say(f"{len(results)} of {opened.n_folds} folds: macro F1 {scores}")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ensemble_kit.cli.options import Data, RunFolder, given
+from ensemble_kit.cli.options import Data, Edits, RunFolder, given
+from ensemble_kit.errors import UsageError
+
+SHARED = ("data", "run", "edits", "division", "flags")
 
 DATA_OPTIONS: dict[str, tuple[type, str]] = {
     "folds": (int, "Number of folds, people kept together."),
@@ -58,13 +61,13 @@ TRAIN_OPTIONS: dict[str, tuple[type, str]] = {
 def training_command(function: Callable[..., None]) -> Callable[..., None]:
     """Gives a command the options above.
 
-    `function` takes its own parameters, then `data`, `run`, `division` and `flags`: the last two hold what was given
-    of `DATA_OPTIONS` and `TRAIN_OPTIONS`.
+    `function` takes its own parameters, then `data`, `run`, `edits`, `division` and `flags`: `edits` are those of
+    `--set`, the last two hold what was given of `DATA_OPTIONS` and `TRAIN_OPTIONS`.
     """
     signature = inspect.signature(function, eval_str=True)
-    own = [p for name, p in signature.parameters.items() if name not in ("data", "run", "division", "flags")]
+    own = [p for name, p in signature.parameters.items() if name not in SHARED]
     context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
-    shared = [context, _parameter("data", Data), _parameter("run", RunFolder)]
+    shared = [context, _parameter("data", Data), _parameter("run", RunFolder), _parameter("edits", Edits)]
     shared += [_option(name, *row) for name, row in {**DATA_OPTIONS, **TRAIN_OPTIONS}.items()]
 
     def command(ctx: typer.Context, **values: Any) -> None:
@@ -72,13 +75,26 @@ def training_command(function: Callable[..., None]) -> Callable[..., None]:
         if division.get("fixes") not in (None, "none"):  # a recipe's own is relative to the recipe, a typed one to here
             division["fixes"] = str(Path(division["fixes"]).resolve())
         flags = given({name: values.pop(name) for name in TRAIN_OPTIONS})
-        function(**values, division=division, flags=flags)
+        edits = values.pop("edits") or []
+        _refuse_twice(ctx, edits, {"data": division, "train": flags})
+        function(**values, edits=edits, division=division, flags=flags)
 
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + shared
     command.__name__, command.__doc__ = function.__name__, function.__doc__
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}
     return command
+
+
+def _refuse_twice(ctx: typer.Context, edits: Sequence[str], flags: Mapping[str, Mapping[str, Any]]) -> None:
+    """One value a setting: `--epochs 5 --set train.epochs=6` cannot both hold. What the environment says gives way."""
+    from ensemble_kit.recipe.edits import parse_edit
+
+    for edit in map(parse_edit, edits):
+        section, key = edit.path[:2]
+        typed = key in flags.get(section, {}) and getattr(ctx.get_parameter_source(key), "name", "") == "COMMANDLINE"
+        if typed and len(edit.path) == 2:
+            raise UsageError(f"--{key.replace('_', '-')} and --set {edit.dotted} set the same; leave one out")
 
 
 def _one_way_to_divide(ctx: typer.Context, division: dict[str, Any]) -> dict[str, Any]:

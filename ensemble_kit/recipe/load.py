@@ -10,23 +10,20 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from ensemble_kit.arrays import Condition
 from ensemble_kit.data.table import check_names
 from ensemble_kit.errors import DataError, UsageError, nearest
-from ensemble_kit.graph import Graph, check_condition
+from ensemble_kit.files import slug
+from ensemble_kit.graph import Graph, describe_expert
+from ensemble_kit.recipe.edits import Edit, block_names, edited, parse_edit, with_variant
+from ensemble_kit.recipe.experts import ExpertSpec as ExpertSpec
+from ensemble_kit.recipe.experts import canonical, plan_experts
 from ensemble_kit.recipe.settings import CombineSettings, DataSettings, PhaseSettings, Settings, TrainSettings, lay_over
 from ensemble_kit.recipe.taxonomy import side_by_side, taxonomy_of
 from ensemble_kit.schema import Attribute, Schema
 
-SECTIONS = ("schema", "graph", "data", "train", "experts", "combine")
+SECTIONS = ("schema", "graph", "data", "train", "experts", "combine", "variants")
 AnySettings = TypeVar("AnySettings", bound=Settings)
-
-
-@dataclass(frozen=True)
-class ExpertSpec:
-    """One expert to train: what it predicts, and for whom."""
-
-    attributes: tuple[str, ...]
-    condition: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,11 @@ class Recipe:
     Attributes:
         train: the `[train]` table as written, with the tables per attribute taken out.
         train_for: attribute (or block, `"gender,age"`) -> the keys of `[train.<attribute>]`.
+        train_for_expert: `age given mask=worn` -> the keys of `[train."age given mask=worn"]`.
         experts: what `ens run` trains, in order.
+        sections: the file's, with the variant and the edits in them.
+        edits: values set over the file; flags and the environment do not replace them.
+        variants: names of `[variants.NAME]`.
     """
 
     name: str
@@ -46,15 +47,27 @@ class Recipe:
     data: DataSettings
     train: Mapping[str, Any]
     train_for: Mapping[tuple[str, ...], Mapping[str, Any]]
+    train_for_expert: Mapping[str, Mapping[str, Any]]
     experts: tuple[ExpertSpec, ...]
     combine: CombineSettings
+    sections: Mapping[str, Any]
+    edits: tuple[Edit, ...]
+    variants: tuple[str, ...]
 
-    def settings_for(self, attributes: Sequence[str], overrides: Mapping[str, Any] | None = None) -> TrainSettings:
-        """Defaults < `[train]` < `[train.<attribute>]` < overrides (flags and environment)."""
-        own = self.train_for.get(self.names_of(attributes), {})
-        return validated(
-            TrainSettings, lay_over(lay_over(self.train, own), overrides or {}), f"train {','.join(attributes)}"
-        )
+    def settings_for(
+        self,
+        attributes: Sequence[str],
+        overrides: Mapping[str, Any] | None = None,
+        *,
+        condition: Condition | None = None,
+    ) -> TrainSettings:
+        """Defaults < `[train]` < `[train.<attribute>]` < `[train."<expert>"]` < overrides (flags and environment)."""
+        names = self.names_of(attributes)
+        expert = describe_expert(names, condition or {})
+        settings = dict(self.train)
+        for layer in (self.train_for.get(names, {}), self.train_for_expert.get(expert, {}), overrides or {}):
+            settings = lay_over(settings, layer)
+        return validated(TrainSettings, settings, f"train {expert}")
 
     def names_of(self, attributes: Sequence[str]) -> tuple[str, ...]:
         """A block's names in the one order used everywhere: the graph's where it is a node, else the schema's.
@@ -75,6 +88,10 @@ class Recipe:
         """
         if {"folds", "val_ratio"} <= set(overrides):
             raise UsageError("give --folds or --val-ratio, not both")
+        set_already = self.edited_keys("data")
+        if {"folds", "val_ratio"} & set_already:
+            set_already |= {"folds", "val_ratio"}
+        overrides = {key: value for key, value in overrides.items() if key not in set_already}
         values = {**self.data.model_dump(), **overrides}
         if "folds" in overrides:
             values["val_ratio"] = None
@@ -97,17 +114,43 @@ class Recipe:
         )
 
     def with_combine(self, overrides: Mapping[str, Any]) -> Recipe:
-        merged = {**self.combine.model_dump(), **overrides}
+        kept = {key: value for key, value in overrides.items() if key not in self.edited_keys("combine")}
+        merged = {**self.combine.model_dump(), **kept}
         return replace(self, combine=validated(CombineSettings, merged, "combine"))
 
     def with_train(self, overrides: Mapping[str, Any]) -> Recipe:
-        """The same recipe with some training settings laid over every expert's."""
+        """The same recipe with some training settings laid over every expert's; what was set by an edit stays."""
         validated(TrainSettings, overrides, "training options")
-        train_for = {key: lay_over(own, overrides) for key, own in self.train_for.items()}
-        changed = replace(self, train=lay_over(self.train, overrides), train_for=train_for)
-        for expert in changed.experts:
-            changed.settings_for(expert.attributes)
+        laid = {key: value for key, value in overrides.items() if key not in self.edited_keys("train")}
+
+        def over(own: Mapping[str, Any], kept: set[str]) -> dict[str, Any]:
+            return lay_over(own, {key: value for key, value in laid.items() if key not in kept})
+
+        changed = replace(
+            self,
+            train=lay_over(self.train, laid),
+            train_for={names: over(own, self._set_for(names)) for names, own in self.train_for.items()},
+            train_for_expert={key: over(own, self._set_for((key,))) for key, own in self.train_for_expert.items()},
+        )
+        changed.check_experts()
         return changed
+
+    def check_experts(self) -> None:
+        """Raises UsageError when the settings of an expert to be trained are not what they should be."""
+        for spec in self.experts:
+            self.settings_for(spec.attributes, condition=spec.condition)
+
+    def edited_keys(self, section: str) -> set[str]:
+        """The keys of a section that edits set."""
+        return {edit.path[1] for edit in self.edits if edit.path[0] == section}
+
+    def _set_for(self, names: Sequence[str]) -> set[str]:
+        """The keys of one expert's table that edits set."""
+        return {
+            edit.path[2]
+            for edit in self.edits
+            if len(edit.path) > 2 and edit.path[0] == "train" and block_names(edit.path[1]) == sorted(names)
+        }
 
 
 def validated(model: type[AnySettings], values: Mapping[str, Any], where: str) -> AnySettings:
@@ -152,8 +195,12 @@ def find_recipe(name: str) -> Path:
     raise UsageError(f'no recipe "{name}": expected a .toml file or a shipped recipe{nearest(name, recipe_names())}')
 
 
-def load_recipe(name: str | Path) -> Recipe:
-    """Reads and checks a recipe.
+def load_recipe(name: str | Path, edits: Sequence[str] = (), variant: str | None = None) -> Recipe:
+    """Reads and checks a recipe, its variants too.
+
+    Args:
+        edits: values set over it, as in `train.age.epochs=3`, see `parse_edit`.
+        variant: one of `[variants]`, laid over the rest; its name becomes part of the recipe's.
 
     Raises:
         UsageError: an unknown name or key, a value out of range, a graph that does not fit the schema.
@@ -164,26 +211,52 @@ def load_recipe(name: str | Path) -> Recipe:
         written = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not readable as TOML ({error})") from None
+    asked = tuple(parse_edit(text) for text in edits)
     try:
-        return _recipe(path, written)
+        return _chosen(path, written, asked, variant)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
     except DataError as error:  # the paths file names itself
         raise DataError(f"{path}: {error}") from None
 
 
-def _recipe(path: Path, written: Mapping[str, Any]) -> Recipe:
+def _chosen(path: Path, written: Mapping[str, Any], edits: tuple[Edit, ...], variant: str | None) -> Recipe:
+    """The recipe, or one of its variants; without a choice the other variants are checked beside it."""
+    _check_sections(written)
+    names = tuple(written.get("variants", {}))
+    chosen = written if variant is None else with_variant(written, variant)
+    recipe = _recipe(path, edited(chosen, edits), edits, names)
+    if variant is not None:
+        return replace(recipe, name=f"{recipe.name}-{variant}")
+    for name in names:
+        try:
+            _recipe(path, edited(with_variant(written, name), edits), edits, names)
+        except UsageError as error:
+            raise UsageError(f"variants.{name}: {error}") from None
+    return recipe
+
+
+def _check_sections(written: Mapping[str, Any]) -> None:
     for key in written:
         if key not in SECTIONS:
             raise UsageError(f'unknown section "{key}"{nearest(key, SECTIONS)}')
     for key in SECTIONS:
         if not isinstance(written.get(key, {}), dict):
             raise UsageError(f'"{key}" must be a section, [{key}]')
+    for name, table in written.get("variants", {}).items():
+        if not isinstance(table, dict) or name != slug(name):
+            raise UsageError(f'variants: expected tables with plain names, as in [variants.focal], found "{name}"')
+        if "variants" in table:
+            raise UsageError(f"variants.{name}: has variants of its own; write them beside it")
+        _check_sections(table)
+
+
+def _recipe(path: Path, written: Mapping[str, Any], edits: tuple[Edit, ...], variants: tuple[str, ...]) -> Recipe:
     schema = _schema(written.get("schema", {}), (path.parent, recipe_folder()))
     check_names(schema)
     graph = Graph(written["graph"]) if "graph" in written else Graph.independent(schema)
     graph.check(schema)
-    train, train_for = _train(written.get("train", {}), schema, graph)
+    train, train_for, train_for_expert = _train(written.get("train", {}), schema, graph)
     recipe = Recipe(
         name=path.stem,
         path=path,
@@ -192,24 +265,24 @@ def _recipe(path: Path, written: Mapping[str, Any]) -> Recipe:
         data=validated(DataSettings, written.get("data", {}), "data"),
         train=train,
         train_for=train_for,
+        train_for_expert=train_for_expert,
         experts=plan_experts(schema, graph, written.get("experts", {})),
         combine=validated(CombineSettings, written.get("combine", {}), "combine"),
+        sections={key: value for key, value in written.items() if key != "variants"},
+        edits=edits,
+        variants=variants,
     )
-    for expert in recipe.experts:
-        recipe.settings_for(expert.attributes)
+    recipe.check_experts()
+    described = [describe_expert(spec.attributes, spec.condition) for spec in recipe.experts]
+    for key in train_for_expert:
+        if key not in described:
+            raise UsageError(f'[train."{key}"]: no such expert is trained{nearest(key, described)}')
     unused = set(train_for) - {expert.attributes for expert in recipe.experts}
     if unused:
         known = [",".join(expert.attributes) for expert in recipe.experts]
         name = ",".join(sorted(unused)[0])
         raise UsageError(f'[train."{name}"]: no expert of it is trained{nearest(name, sorted(set(known)))}')
     return recipe
-
-
-def canonical(schema: Schema, graph: Graph, names: Sequence[str]) -> tuple[str, ...]:
-    """The names of an attribute or block in the one order used everywhere."""
-    ordered = schema.in_order([name.strip() for name in names])
-    node = graph.node_of(ordered)
-    return node.attributes if node else ordered
 
 
 def _schema(section: Mapping[str, Any], places: Sequence[Path]) -> Schema:
@@ -243,56 +316,10 @@ def _attribute(name: str, value: Any) -> Attribute:
 
 def _train(
     section: Mapping[str, Any], schema: Schema, graph: Graph
-) -> tuple[dict[str, Any], dict[tuple[str, ...], dict[str, Any]]]:
-    """Splits `[train]` from `[train.<attribute>]`; the latter are the values that are tables."""
+) -> tuple[dict[str, Any], dict[tuple[str, ...], dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Splits `[train]` from `[train.age]` and `[train."age given mask=worn"]`: the values that are tables."""
     shared = {key: value for key, value in section.items() if not isinstance(value, dict)}
     own = {key: value for key, value in section.items() if isinstance(value, dict)}
     validated(TrainSettings, shared, "train")
-    return shared, {canonical(schema, graph, key.split(",")): value for key, value in own.items()}
-
-
-def plan_experts(schema: Schema, graph: Graph, section: Mapping[str, Any]) -> tuple[ExpertSpec, ...]:
-    """The experts to train: `[experts]` where it says so, else one for every state of a node's parents.
-
-    `[experts]` maps an attribute, or a block, to a list of conditions: a table (`{mask = "worn"}`), `"each"` (one
-    for every state) or `"pooled"`. A block that is no node of the graph is trained beside it, for comparison.
-    """
-    wanted: dict[tuple[str, ...], list[dict[str, tuple[str, ...]]]] = {}
-    for node in graph.nodes:
-        wanted[node.attributes] = states_to_train(schema, node.attributes, node.parents)
-    for key, conditions in section.items():
-        names = canonical(schema, graph, key.split(","))
-        node_or_none = graph.node_of(names)
-        parents = node_or_none.parents if node_or_none else ()
-        if not isinstance(conditions, list):
-            raise UsageError(f'experts: "{key}" must be a list, as in ["each", "pooled", {{mask = "worn"}}]')
-        wanted[names] = [c for item in conditions for c in _conditions(item, schema, names, parents)]
-    return tuple(ExpertSpec(names, condition) for names, conditions in wanted.items() for condition in conditions)
-
-
-def _conditions(
-    item: Any, schema: Schema, names: tuple[str, ...], parents: tuple[str, ...]
-) -> list[dict[str, tuple[str, ...]]]:
-    if item == "each":
-        return states_to_train(schema, names, parents)
-    if item == "pooled":
-        return [{}]
-    if not isinstance(item, dict):
-        raise UsageError(f'experts: expected "each", "pooled" or a condition such as {{mask = "worn"}}, found {item!r}')
-    condition = check_condition(item, schema)
-    if set(condition) & set(names):
-        raise UsageError(f"experts: {','.join(names)} cannot be conditioned on itself, found {item!r}")
-    return [condition]
-
-
-def states_to_train(schema: Schema, names: Sequence[str], parents: Sequence[str]) -> list[dict[str, tuple[str, ...]]]:
-    """The states of a node that need a model: those under which more than one class is possible."""
-    if not parents:
-        return [{}]
-    own, above = schema.block(tuple(parents) + tuple(names)), schema.block(parents)
-    states: list[dict[str, tuple[str, ...]]] = []
-    for row in above.paths:
-        below = own.paths[(own.paths[:, : len(parents)] == row).all(axis=1)]
-        if len(below) > 1:
-            states.append({name: (schema[name].classes[i],) for name, i in zip(parents, row, strict=True)})
-    return states
+    train_for = {canonical(schema, graph, key.split(",")): own[key] for key in own if " given " not in key}
+    return shared, train_for, {" ".join(key.split()): own[key] for key in own if " given " in key}

@@ -81,25 +81,34 @@ def check_experts(recipe: Recipe, data: Path | None, specs: Sequence[ExpertSpec]
         DataError: the data set or the weights to start from are not there.
     """
     from ensemble_kit.models.compute import choose_compute
-    from ensemble_kit.training import check_job_names
 
     root = data_root(recipe, data)
     if not root.exists():
         raise DataError(f"{root}: expected a data set, found nothing; set ENS_DATA or pass --data DIR")
     for spec in specs:
-        settings = recipe.settings_for(spec.attributes)
-        check_job_names(settings.backbone, settings.sampler, settings.augment)
+        settings = recipe.settings_for(spec.attributes, condition=spec.condition)
+        check_names(settings)
         phases_of(settings, 1)
         choose_compute(settings.device, settings.precision, settings.channels_last)
         if settings.weights not in ("imagenet", "none") and not Path(settings.weights).is_file():
             raise DataError(f"{settings.weights}: no such weights; pass --weights imagenet, none or a checkpoint file")
 
 
-def open_run(recipe: Recipe, data: Path | None, folder: Path, watcher: Watcher, *, adopt: bool = False) -> Run:
+def check_names(settings: TrainSettings) -> None:
+    """Raises UsageError where a table of the training does not know a name."""
+    from ensemble_kit.training import check_job_names
+
+    check_job_names(settings.backbone, settings.sampler, settings.augment)
+
+
+def open_run(
+    recipe: Recipe, data: Path | None, folder: Path, watcher: Watcher, *, adopt: bool = False, write: bool = True
+) -> Run:
     """Reads the training samples, divides them, and opens or begins the run.
 
     Args:
         adopt: an existing run says how the samples are divided, not the recipe.
+        write: False = only look, see `Run.create`.
 
     Raises:
         DataError: the data cannot be trained on, or the folder holds a run on other data or folds.
@@ -129,6 +138,7 @@ def open_run(recipe: Recipe, data: Path | None, folder: Path, watcher: Watcher, 
             "val_ratio": recipe.data.val_ratio,
         },
         combine=recipe.combine.model_dump(),
+        write=write,
     )
 
 
@@ -195,7 +205,7 @@ def train_experts(
     if not set(chosen) <= set(range(run.n_folds)):
         raise UsageError(f"--fold: this run has the folds 0 to {run.n_folds - 1}, found {chosen}")
     results: list[FoldResult] = []
-    settings_of = [recipe.settings_for(spec.attributes) for spec in specs]
+    settings_of = [recipe.settings_for(spec.attributes, condition=spec.condition) for spec in specs]
     work = [_work(run, spec, settings) for spec, settings in zip(specs, settings_of, strict=True)]
     before = 0.0
     told: set[str] = set()

@@ -12,6 +12,7 @@ from ensemble_kit.recipe.combine import combine_sets
 from ensemble_kit.recipe.evaluate import evaluate_run, out_of_fold_report
 from ensemble_kit.recipe.load import Recipe
 from ensemble_kit.recipe.predict import current_predictions, read_part_of
+from ensemble_kit.recipe.resolved import save_resolved
 from ensemble_kit.recipe.run import Watcher, check_experts, open_run, train_experts
 from ensemble_kit.recipe.truth import truth_of_table
 from ensemble_kit.runs import Run
@@ -31,6 +32,7 @@ def run_recipe(
     check_experts(recipe, data, recipe.experts)
     run = open_run(recipe, data, folder, watcher)
     (folder / "DONE").unlink(missing_ok=True)
+    save_resolved(folder, recipe)
     names = [describe_expert(spec.attributes, spec.condition) for spec in recipe.experts]
     watcher.say(f"{recipe.name} -> {folder}: {len(names)} experts x {run.n_folds} folds on {len(run.table)} photos")
     for name in names:

@@ -53,11 +53,29 @@ class FoldFolder:
             return False
         done = read_json(self.path / DONE)
         self._refuse_other(done if isinstance(done, dict) else {})
-        files = {"best_sha256": self.best, "oof_sha256": self.oof}
-        whole = all(path.is_file() and sha256_file(path) == done.get(key) for key, path in files.items())
+        whole = self._is_whole(done)
         if whole:
             self._drop_states()
         return whole
+
+    def _is_whole(self, done: Mapping[str, Any]) -> bool:
+        files = {"best_sha256": self.best, "oof_sha256": self.oof}
+        return all(path.is_file() and sha256_file(path) == done.get(key) for key, path in files.items())
+
+    def standing(self) -> tuple[str, int]:
+        """How far this very training is, only looking: "done", "begun", "new", or "other" for another one's files.
+
+        The number is of whole epochs that a call of now would not repeat.
+        """
+        try:
+            if (self.path / DONE).is_file():
+                done = read_json(self.path / DONE)
+                self._refuse_other(done if isinstance(done, dict) else {})
+                return ("done", 0) if self._is_whole(done) else ("new", 0)
+            state = self.load_state()
+        except DataError:
+            return "other", 0
+        return ("new", 0) if state is None else ("begun", int(state["next_epoch"]) - 1)
 
     def finish(self, fold: int) -> None:
         hashes = {"best_sha256": sha256_file(self.best), "oof_sha256": sha256_file(self.oof)}

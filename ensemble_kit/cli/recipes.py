@@ -1,0 +1,72 @@
+"""`ens recipes`: list, show, copy and check recipes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ensemble_kit.cli.options import Edits
+
+Name = Annotated[str, typer.Argument(help="A shipped recipe's name, or a recipe file.")]
+Variant = Annotated[str | None, typer.Option("--variant", help="One of the recipe's variants.")]
+
+recipes = typer.Typer(no_args_is_help=True, help="The shipped recipes, and files of your own.")
+
+
+@recipes.command("list")
+def list_recipes() -> None:
+    """List the shipped recipes, each with what it is for."""
+    from ensemble_kit.recipe.load import load_recipe, recipe_names
+    from ensemble_kit.recipe.show import headline
+
+    names = recipe_names()
+    width = max(map(len, names))
+    for name in names:
+        recipe = load_recipe(name)
+        print(f"{name:<{width}}  {headline(recipe.path)}")
+        if recipe.variants:
+            print(f"{'':<{width}}    --variant {', '.join(recipe.variants)}")
+
+
+@recipes.command()
+def show(
+    name: Name,
+    resolved: Annotated[bool, typer.Option("--resolved", help="Every key with its value, defaults filled in.")] = False,
+    edits: Edits = None,
+    variant: Variant = None,
+) -> None:
+    """Print a recipe as it is written, or resolved: every key with its value, as a recipe that runs again."""
+    from ensemble_kit.errors import UsageError
+    from ensemble_kit.recipe.load import find_recipe, load_recipe
+    from ensemble_kit.recipe.resolved import resolved_toml
+
+    if (edits or variant) and not resolved:
+        raise UsageError("--set and --variant change the values, not the file; add --resolved to see them")
+    text = resolved_toml(load_recipe(name, edits or (), variant)) if resolved else find_recipe(name).read_text("utf-8")
+    print(text, end="")
+
+
+@recipes.command()
+def copy(
+    name: Name,
+    file: Annotated[Path | None, typer.Argument(help="Where to; default NAME.toml in this folder.")] = None,
+) -> None:
+    """Copy a recipe to change it; run the copy by its path."""
+    from ensemble_kit.recipe.show import copy_recipe
+
+    made = copy_recipe(name, file)
+    print(f'{made}: change it, look at it with "ens recipes check {made}", run it with "ens run {made} --data DATA"')
+
+
+@recipes.command()
+def check(name: Name, edits: Edits = None) -> None:
+    """Check a recipe without any data: unknown keys, values out of range, the graph, each variant."""
+    from ensemble_kit.recipe.show import check_recipe
+
+    print(check_recipe(name, edits or ()))
+
+
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(recipes, name="recipes")

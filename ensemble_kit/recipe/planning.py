@@ -1,0 +1,195 @@
+"""What a command would do, told without doing it: experts, folds, photos, steps, and room on the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ensemble_kit.graph import describe_expert
+from ensemble_kit.recipe.load import ExpertSpec, Recipe
+from ensemble_kit.recipe.run import Watcher, check_experts, job_of, open_run
+from ensemble_kit.runs import Run
+
+if TYPE_CHECKING:
+    from ensemble_kit.loading.cache import PhotoCache
+    from ensemble_kit.training import ExpertJob
+
+STANDINGS = {
+    "new": "to train",
+    "begun": "goes on after epoch {}",
+    "done": "done before, skipped",
+    "other": "holds another training: refused without --restart",
+}
+STATES = 2
+"""Files of a training's state that lie beside its checkpoint at the worst moment: the new one and the one before."""
+
+
+@dataclass(frozen=True)
+class FoldPlan:
+    """One fold of one expert.
+
+    Attributes:
+        n_train, n_score: photos trained on an epoch, and held out to score with.
+        epochs, steps: in all, from the start.
+        standing: what would happen, in words.
+        is_to_train: whether any epoch would run.
+        checkpoint_bytes: of the weights kept.
+    """
+
+    expert: str
+    fold: int
+    n_train: int
+    n_score: int
+    epochs: int
+    steps: int
+    standing: str
+    is_to_train: bool
+    checkpoint_bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run as it would be.
+
+    Attributes:
+        cache_bytes: of decoded photos that are not there yet.
+        lasting_bytes: what the trainings to come add for good: caches, checkpoints, out-of-fold predictions.
+        passing_bytes: more than that while one trains: its state, twice.
+    """
+
+    recipe: str
+    folder: Path
+    n_photos: int
+    n_people: int
+    fold_sizes: tuple[int, ...]
+    folds: tuple[FoldPlan, ...]
+    cache_bytes: int
+    lasting_bytes: int
+    passing_bytes: int
+
+    def text(self) -> str:
+        experts = list(dict.fromkeys(fold.expert for fold in self.folds))
+        width = max(map(len, experts))
+        sizes = ", ".join(map(str, self.fold_sizes))
+        to_train = [fold for fold in self.folds if fold.is_to_train]
+        lines = [
+            f"{self.recipe} -> {self.folder} (a plan: nothing is written)",
+            f"{self.n_photos} photos of {self.n_people} people, held out by fold: {sizes}",
+            f"{'expert':<{width}}  fold   train  score  epochs   steps",
+        ]
+        for fold in self.folds:
+            numbers = f"{fold.fold:>4}  {fold.n_train:>6} {fold.n_score:>6}  {fold.epochs:>6}  {fold.steps:>6}"
+            lines.append(f"{fold.expert:<{width}}  {numbers}  {fold.standing}")
+        photos = sum(fold.n_train * fold.epochs for fold in to_train)
+        lines.append(
+            f"{len(experts)} experts, {len(to_train)} of {len(self.folds)} folds to train, about {photos} photos pass"
+        )
+        lines.append(
+            f"disk: about {_size(self.lasting_bytes)} more, of which {_size(self.cache_bytes)} decoded photos; "
+            f"up to {_size(self.passing_bytes)} besides while it trains"
+        )
+        return "\n".join(lines)
+
+
+def plan_run(
+    recipe: Recipe,
+    data: Path | None,
+    folder: Path,
+    specs: Sequence[ExpertSpec],
+    watcher: Watcher,
+    *,
+    folds: Iterable[int] | None = None,
+    restart: bool = False,
+    adopt: bool = False,
+) -> Plan:
+    """Reads the sample table and looks at what the run folder holds; opens no photo and writes nothing.
+
+    Args:
+        folds, restart: as `train_experts`.
+        adopt: as `open_run`.
+
+    Raises:
+        EnsembleKitError: what the command itself would refuse.
+    """
+    check_experts(recipe, data, specs)
+    run = open_run(recipe, data, folder, watcher, adopt=adopt, write=False)
+    chosen = sorted(set(range(run.n_folds) if folds is None else folds))
+    planned: list[FoldPlan] = []
+    caches: dict[str, int] = {}
+    state_bytes, oof_bytes = 0, 0
+    for spec in specs:
+        settings = recipe.settings_for(spec.attributes, condition=spec.condition)
+        for fold in chosen:
+            job = job_of(run, spec, settings, fold)
+            found = _fold(run, spec, job, restart)
+            planned.append(found)
+            if found.is_to_train:
+                caches |= _cache_of(run, job)
+                state_bytes = max(state_bytes, STATES * 3 * found.checkpoint_bytes)
+                oof_bytes += int((run.folds == fold).sum()) * run.schema.block(spec.attributes).n_joint * 4
+    weights = sum(fold.checkpoint_bytes for fold in planned if fold.is_to_train)
+    cache_bytes = sum(caches.values())
+    return Plan(
+        recipe=recipe.name,
+        folder=folder,
+        n_photos=len(run.table),
+        n_people=len(np.unique(run.table.groups)),
+        fold_sizes=tuple(int((run.folds == fold).sum()) for fold in range(run.n_folds)),
+        folds=tuple(planned),
+        cache_bytes=cache_bytes,
+        lasting_bytes=cache_bytes + weights + oof_bytes,
+        passing_bytes=state_bytes,
+    )
+
+
+def _fold(run: Run, spec: ExpertSpec, job: ExpertJob, restart: bool) -> FoldPlan:
+    from ensemble_kit.training.folder import FoldFolder
+    from ensemble_kit.training.plan import steps_of, weights_bytes
+    from ensemble_kit.training.rows import choose_rows
+
+    rows = choose_rows(job, run.table, run.folds, _photos_of(run, job))
+    place = run.expert_folder(spec.attributes, spec.condition) / f"fold{job.fold}"
+    standing, epoch = ("new", 0) if restart else FoldFolder(place, job.identity(run.table, run.folds)).standing()
+    return FoldPlan(
+        expert=describe_expert(spec.attributes, spec.condition),
+        fold=job.fold,
+        n_train=len(rows.train),
+        n_score=len(rows.score),
+        epochs=job.epochs,
+        steps=steps_of(job, rows),
+        standing=STANDINGS[standing].format(epoch),
+        is_to_train=standing in ("new", "begun"),
+        checkpoint_bytes=weights_bytes(job),
+    )
+
+
+def _photos_of(run: Run, job: ExpertJob) -> PhotoCache:
+    """The run's photos if they are decoded, else a stand-in in which every photo is readable."""
+    from ensemble_kit.files import sha256_json
+    from ensemble_kit.loading.cache import PhotoCache
+
+    found = PhotoCache.open(run.table, job.preprocess, run.folder / "cache")
+    if found is not None:
+        return found
+    n = len(run.table)
+    blank = np.broadcast_to(np.zeros((), dtype=np.uint8), (n, *job.size, 3))
+    return PhotoCache(blank, np.ones(n, dtype=bool), (), job.preprocess, sha256_json(run.table.ids.tolist()))
+
+
+def _cache_of(run: Run, job: ExpertJob) -> dict[str, int]:
+    """The cache that the job needs and that is not there: its name and its bytes."""
+    from ensemble_kit.loading.cache import PhotoCache, cache_key
+
+    if PhotoCache.open(run.table, job.preprocess, run.folder / "cache") is not None:
+        return {}
+    height, width = job.size
+    return {cache_key(run.table, job.preprocess): len(run.table) * height * width * 3}
+
+
+def _size(n_bytes: int) -> str:
+    value = n_bytes / 1e6
+    return f"{value / 1000:.1f} GB" if value >= 1000 else f"{value:.1f} MB" if value < 10 else f"{value:.0f} MB"

@@ -1,0 +1,64 @@
+"""Recipes as files to look at, copy and check."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ensemble_kit.errors import UsageError
+from ensemble_kit.files import write_text
+from ensemble_kit.graph import describe_expert
+from ensemble_kit.recipe.load import Recipe, find_recipe, load_recipe
+from ensemble_kit.recipe.run import check_names
+
+
+def headline(path: Path) -> str:
+    """The first sentence of a recipe's first comment."""
+    lines: list[str] = []
+    for line in path.read_text("utf-8").splitlines():
+        if not line.startswith("#") or not line.strip("# "):
+            break
+        lines.append(line.strip("# "))
+    text = " ".join(lines)
+    for end in (". ", "? ", ": "):
+        text = text.partition(end)[0] + (end.strip() if end == "? " and end in text else "")
+    return text.rstrip(".")
+
+
+def copy_recipe(name: str, file: Path | None) -> Path:
+    """Copies a recipe, to `NAME.toml` here when no file is named; what it refers to is found from there as well.
+
+    Raises:
+        UsageError: no such recipe, or the file is there already.
+    """
+    source = find_recipe(name)
+    target = Path(source.name) if file is None else file / source.name if file.is_dir() else file
+    if target.suffix != ".toml":
+        raise UsageError(f"{target}: a recipe's name ends in .toml; name {target.with_suffix('.toml')}")
+    if target.exists():
+        raise UsageError(f"{target}: is there already; name another file")
+    write_text(target, source.read_text("utf-8"))
+    return target
+
+
+def check_recipe(name: str, edits: Sequence[str] = ()) -> str:
+    """Reads a recipe and its variants and looks every name up; returns what they would train.
+
+    Raises:
+        UsageError: what is wrong, in one line.
+        DataError: the file is no recipe.
+    """
+    recipe = load_recipe(name, edits)
+    lines = [_described(recipe)]
+    lines += [_described(load_recipe(name, edits, variant)) for variant in recipe.variants]
+    return "\n".join(lines)
+
+
+def _described(recipe: Recipe) -> str:
+    recipe.fixes_file()
+    for spec in recipe.experts:
+        check_names(recipe.settings_for(spec.attributes, condition=spec.condition))
+    share = recipe.data.val_ratio
+    division = f"{recipe.data.folds} folds" if share is None else f"one validation share of {share:g}"
+    names = [describe_expert(spec.attributes, spec.condition) for spec in recipe.experts]
+    return f"{recipe.name}: well-formed; {len(names)} experts, {division}: {'; '.join(names)}"

@@ -1,0 +1,116 @@
+"""`ens recipes`, `--set` on the commands, and `--dry-run`."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from command_line import SMALL, Ens
+
+from ensemble_kit.recipe.load import load_recipe, recipe_folder, recipe_names
+
+
+def tree(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_list_shows_each_recipe_with_what_it_is_for(ens: Ens) -> None:
+    done = ens("recipes", "list")
+    assert done.code == 0, done.err
+    told = {line.split()[0]: line for line in done.out.splitlines() if not line.startswith(" ")}
+    assert sorted(told) == recipe_names()
+    assert all(len(line) > len(name) + 20 for name, line in told.items())
+
+
+def test_show_prints_the_file_or_every_key(ens: Ens, tmp_path: Path) -> None:
+    assert ens("recipes", "show", "face-mask").out == (recipe_folder() / "face_mask.toml").read_text()
+    resolved = ens("recipes", "show", "face-mask", "--resolved", "--set", "train.age.epochs=3")
+    assert tomllib.loads(resolved.out)["train"]["age"]["epochs"] == 3
+    assert ens("recipes", "show", "face-mask", "--set", "train.epochs=3").code == 2
+
+
+def test_copy_makes_a_recipe_of_ones_own(ens: Ens, tmp_path: Path) -> None:
+    done = ens("recipes", "copy", "grocery", cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert load_recipe(tmp_path / "grocery.toml").schema == load_recipe("grocery").schema
+    again = ens("recipes", "copy", "grocery", cwd=tmp_path)
+    assert again.code == 2
+    assert "is there already" in again.err
+    assert ens("recipes", "copy", "grocery", "other.txt", cwd=tmp_path).code == 2
+    assert ens("recipes", "copy", "face-mask", "mine.toml", cwd=tmp_path).code == 0
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_check_accepts_the_shipped_recipes(ens: Ens, name: str) -> None:
+    done = ens("recipes", "check", name)
+    assert done.code == 0, done.err
+    assert done.out.startswith(f"{name}: well-formed")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("recipes", "check", "face-mask", "--set", "train.sampler=balancd"), 2, 'did you mean "balanced"'),
+        (("recipes", "check", "nothing"), 2, 'no recipe "nothing"'),
+        (("recipes", "show", "fase-mask"), 2, 'did you mean "face_mask"'),
+        (("run", "face-mask", "--set", "train.epoch=3"), 2, 'did you mean "train.epochs"'),
+        (("run", "face-mask", "--set", "train.epochs=3", "--epochs", "4"), 2, "leave one out"),
+        (("run", "face-mask", "--variant", "x"), 2, 'no variant "x"'),
+        (("run", "face-mask", "--all-variants"), 2, "face_mask has none"),
+    ],
+)
+def test_faults_are_one_line(ens: Ens, words: tuple[str, ...], code: int, message: str) -> None:
+    done = ens(*words)
+    assert (done.code, done.err.count("\n")) == (code, 1)
+    assert message in done.err
+
+
+def test_a_dry_run_prints_the_plan_and_touches_nothing(ens: Ens, faces: Path, tmp_path: Path) -> None:
+    before = tree(tmp_path)
+    words = ("--data", faces, "--dry-run", "--set", "train.age.min_steps=0")
+    done = ens("run", "quickstart", *words, cwd=tmp_path, **SMALL)
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    assert lines[0].startswith("quickstart -> runs/quickstart")
+    assert "252 photos of 36 people" in lines[1]
+    assert sum("to train" in line for line in lines[3:-2]) == 12
+    mask = next(line for line in lines if line.startswith("mask "))
+    assert mask.split()[1:6] == ["0", "126", "126", "1", "8"]
+    assert "6 experts, 12 of 12 folds to train" in lines[-2]
+    assert "disk: about" in lines[-1]
+    assert tree(tmp_path) == before
+
+
+def test_a_dry_run_says_what_is_done(ens: Ens, faces: Path, trained: Path) -> None:
+    before = tree(trained)
+    done = ens("train-mask", "--dry-run", cwd=trained, ENS_DATA=str(faces), **SMALL)
+    assert done.code == 0, done.err
+    assert done.out.count("done before, skipped") == 2
+    assert "0 of 2 folds to train" in done.out
+    other = ens("train-mask", "--dry-run", "--set", "train.mask.epochs=2", cwd=trained, ENS_DATA=str(faces), **SMALL)
+    assert other.out.count("refused without --restart") == 2
+    fewer = ens("train-mask", "--dry-run", "--fold", 1, "--restart", cwd=trained, ENS_DATA=str(faces), **SMALL)
+    assert "1 of 1 folds to train" in fewer.out
+    assert tree(trained) == before
+
+
+def test_a_set_beats_the_environment(ens: Ens, faces: Path, tmp_path: Path) -> None:
+    words = ("train-mask", "--data", faces, "--dry-run", "--set", "train.epochs=2")
+    done = ens(*words, cwd=tmp_path, **{**SMALL, "ENS_EPOCHS": "5"})
+    assert done.code == 0, done.err
+    assert next(line for line in done.out.splitlines() if line.startswith("mask ")).split()[4] == "2"
+
+
+def test_what_an_expert_was_trained_by_is_saved(trained: Path) -> None:
+    saved = load_recipe(trained / "runs" / "face_mask" / "experts" / "age-given-mask-worn" / "recipe.toml")
+    settings = saved.settings_for(["age"], condition={"mask": ("worn",)})
+    assert (settings.epochs, settings.size, settings.weights) == (1, (32, 32), "none")
+
+
+def test_combine_takes_edits_of_its_section(ens: Ens, trained: Path, tmp_path: Path) -> None:
+    run = trained / "runs" / "face_mask"
+    done = ens("combine", run, "-o", tmp_path / "out", "--set", "combine.route=soft", "--json")
+    assert done.code == 0, done.err
+    assert '"route": "soft"' in (tmp_path / "out" / "combine.json").read_text()
+    assert ens("combine", run, "-o", tmp_path / "out", "--set", "train.epochs=3").code == 2

@@ -139,6 +139,11 @@ class TrainSettings(Settings):
     )
     clip: float = Field(0.0, ge=0, description="largest norm of a step's gradient; 0 = unlimited")
     schedule: str = Field("cosine", description="cosine, constant, step=0.1, plateau=0.1 or one_cycle")
+    ema: float = Field(0.0, ge=0, lt=1, description="decay of the weights' moving average, such as 0.999; 0 = none")
+    swa_epochs: int = Field(0, ge=0, description="mean of the last so many epochs' weights; 0 = none")
+    patience: int = Field(
+        0, ge=0, description="scored epochs without a better macro F1 after which a phase ends; 0 = never"
+    )
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="share of the target spread over all classes")
     warmup_epochs: float = Field(1.0, ge=0, description="linear warm-up before the schedule; one_cycle has its own")
     step_epochs: int = Field(

@@ -36,6 +36,10 @@ class ExpertJob:
         size, crop, mean, std: see `Preprocess`.
         augment: names of `TRANSFORMS`, in order.
         phases: one after the other, each with its optimiser, rates, schedule, frozen layers and batches, see `Phase`.
+        ema: decay of a moving average of the weights, after each step; it is what is scored and kept. 0 = none.
+        swa_epochs: from so many epochs before the end on, the mean of each epoch's weights is what is scored and kept;
+            0 = none. The batch norms of averaged weights get fresh statistics over the training photos, not augmented.
+        patience: a phase ends after so many scored epochs in a row without a better macro F1; 0 = never.
         sampler: a name of `SAMPLERS`.
         keep: "best" (the epoch with the highest validation macro F1), "last", or "every N" (the last, and beside it
             each N-th as `epochNNN.safetensors`).
@@ -59,6 +63,9 @@ class ExpertJob:
     std: tuple[float, float, float]
     augment: tuple[str, ...]
     phases: tuple[Phase, ...]
+    ema: float
+    swa_epochs: int
+    patience: int
     label_smoothing: float
     sampler: str
     keep: str
@@ -83,6 +90,15 @@ class ExpertJob:
         check_job_names(self.backbone, self.sampler, self.augment)
         if not self.phases:
             raise UsageError(f"{self.name}: expected at least one phase, found none")
+        if not 0 <= self.ema < 1 or self.swa_epochs < 0 or self.patience < 0:
+            found = f"ema {self.ema}, swa_epochs {self.swa_epochs}, patience {self.patience}"
+            raise UsageError(f"{self.name}: expected ema from 0, below 1, and counts of epochs from 0, found {found}")
+        if self.ema and self.swa_epochs:
+            raise UsageError("ema and swa_epochs both say which mean of the weights is kept; give one of them")
+        if self.patience and self.swa_epochs:
+            raise UsageError("swa_epochs counts from the last epoch, patience leaves it open; give one of them")
+        if self.patience and not self.score_every:
+            raise UsageError("patience waits for scored epochs; give score_every = 1, or patience = 0")
         if self.score_every < 0:
             raise UsageError(f"score_every: expected 0 or more epochs, found {self.score_every}")
         if set(self.attributes) & set(self.condition):

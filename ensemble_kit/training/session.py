@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,21 +12,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ensemble_kit.arrays import FloatArray, IntArray
-from ensemble_kit.card import Card
 from ensemble_kit.data.samples import SampleTable
-from ensemble_kit.errors import DataError, DivergedError
+from ensemble_kit.errors import DivergedError
 from ensemble_kit.files import write_array
 from ensemble_kit.loading.cache import PhotoCache
 from ensemble_kit.loading.dataset import EpochLoader, TrainingPhotos
 from ensemble_kit.loading.samplers import epoch_batches
 from ensemble_kit.loading.transforms import Augment
 from ensemble_kit.models.backbones import backbone_name, load_weights
-from ensemble_kit.models.checkpoint import load_expert, save_checkpoint
+from ensemble_kit.models.checkpoint import load_expert
 from ensemble_kit.models.compute import Compute, predict_probs
-from ensemble_kit.models.heads import block_head, build_network, close_outputs, mix_seed
-from ensemble_kit.training.described import describe
+from ensemble_kit.models.heads import Network, block_head, build_network, close_outputs, mix_seed
+from ensemble_kit.training.averaging import Average, average_for, plain_batches
 from ensemble_kit.training.folder import FoldFolder
-from ensemble_kit.training.job import EpochLine, ExpertJob, parse_keep
+from ensemble_kit.training.job import EpochLine, ExpertJob
+from ensemble_kit.training.kept import Best, Kept
 from ensemble_kit.training.phases import Span, spans_of
 from ensemble_kit.training.rows import FoldRows
 from ensemble_kit.training.scoring import SCORES, scores
@@ -37,13 +36,6 @@ CHECK_EVERY = 16
 """Steps between two looks at the loss: each look makes an accelerator wait."""
 
 SCORE_BATCH = 64
-
-
-@dataclass
-class _Best:
-    epoch: int
-    macro_f1: float
-    tensors_sha256: str
 
 
 class Session:
@@ -75,13 +67,12 @@ class Session:
         self.trainable = frozenset(name for name, p in self.network.named_parameters() if p.requires_grad)
         self.augment = Augment(job.augment, job.size, mix_seed(job.seed, job.fold))
         self.spans = spans_of(job.phases)
-        stages = [
-            self.stage_of(span) for span in reversed(self.spans)
-        ]  # so that no later phase can fail by its settings
+        stages = [self.stage_of(span) for span in reversed(self.spans)]  # all: no later one may fail by its settings
         self.stage = stages[-1]
         self.n_steps = [stage.n_steps for stage in reversed(stages)]
+        self.average: Average | None = None
         self.next_epoch = 1
-        self.best: _Best | None = None
+        self.kept = Kept(job, table, files, rows, (self.head,), self.where)
         self.history: list[dict[str, Any]] = []
         self.notices = list(rows.notices)
 
@@ -98,6 +89,7 @@ class Session:
     def begin(self) -> None:
         """Puts in the first weights, then forgets what the folder holds: from here on nothing is checked any more."""
         load_weights(self.network.backbone, self.job.backbone, self.job.weights)
+        self.average = average_for(self.job.ema, self.job.swa_epochs, self.network)
         self.files.clear()
 
     def resume(self) -> bool:
@@ -110,7 +102,10 @@ class Session:
         self.stage = self.stage_of(next((span for span in self.spans if self.next_epoch <= span.last), self.spans[-1]))
         if state["phase"] == self.stage.span.number:  # else it was broken off at a switch: the phase begins afresh
             self.stage.optimizer.load_state_dict(state["optimizer"])
-        self.best = _Best(**state["best"]) if state["best"] else None
+        self.average = average_for(self.job.ema, self.job.swa_epochs, self.network)
+        if self.average is not None:
+            self.average.load(state["ema"])
+        self.kept.best = Best(**state["best"]) if state["best"] else None
         self.history = state["history"]
         begun = state.get("where")
         if begun != self.where:
@@ -118,18 +113,8 @@ class Session:
                 f"{self.job.name}, fold {self.job.fold}: begun on {begun}, going on with {self.where}; "
                 "the last bits may differ from an unbroken training"
             )
-        if self.best is not None and not self._best_is_there(self.best):
-            raise DataError(
-                f"{self.files.best}: missing or changed since epoch {self.best.epoch}; train with --restart"
-            )
+        self.kept.check()
         return True
-
-    def _best_is_there(self, best: _Best) -> bool:
-        """A later epoch's file is fine: it was written just before a kill, and that epoch is done again."""
-        card = self.files.best_card()
-        if card is None or card.train["epoch"] < best.epoch:
-            return False
-        return card.train["epoch"] > best.epoch or card.tensors_sha256 == best.tensors_sha256
 
     def run(self, on_epoch: Callable[[EpochLine], None] | None, on_step: Callable[[int, int], None] | None) -> None:
         """Trains the epochs that are left, phase by phase."""
@@ -152,6 +137,8 @@ class Session:
                 line = self.close_epoch(epoch, train_loss, started, time.perf_counter() - started)
                 if on_epoch is not None:
                     on_epoch(line)
+                if self.next_epoch > epoch + 1:  # early stopping
+                    break
         finally:
             loader.close()
 
@@ -172,6 +159,8 @@ class Session:
             n_photos += len(targets)
             if portion.closes:
                 stage.close_step()
+                if self.job.ema and self.average is not None:
+                    self.average.add(self.network)
                 if portion.step % CHECK_EVERY == 0:
                     self.refuse_infinite(float(loss_sum), epoch)
                 if on_step is not None:
@@ -208,16 +197,30 @@ class Session:
     def probs(self, network: nn.Module, rows: IntArray) -> FloatArray:
         return predict_probs(network, self.photos.photos, self.preprocess, self.compute, SCORE_BATCH, rows)
 
-    def score(self, epoch: int) -> dict[str, float]:
-        probs = self.probs(self.network, self.rows.score)
+    def score(self, network: nn.Module, epoch: int) -> dict[str, float]:
+        probs = self.probs(network, self.rows.score)
         self.refuse_infinite(float(probs.sum()), epoch)
         return scores(probs, self.rows.score_targets, self.rows.possible)
 
+    def answering(self, epoch: int) -> Network:
+        """The network that is scored and kept after an epoch: the one that trains, or the mean of its weights."""
+        if self.average is None or not self.average.n:
+            return self.network
+        batch_size, seed = self.stage.phase.batch_size, mix_seed(self.job.seed, self.job.fold, epoch)
+        photos = self.photos.photos
+        inputs = plain_batches(photos, self.rows.train, self.preprocess, self.compute, batch_size, seed)
+        with self.compute.autocast():
+            return self.average.answering(self.network, self.stage.frozen, inputs)
+
     def close_epoch(self, epoch: int, train_loss: float, started: float, trained: float) -> EpochLine:
         """Scores the epoch where that is asked for, writes its checkpoints, then the state, then the history."""
-        metrics = self.score(epoch) if self.job.is_scored(epoch) else {}
-        is_best = bool(metrics) and (self.best is None or metrics["macro_f1"] > self.best.macro_f1)
-        self.keep(epoch, metrics, is_best)
+        if self.average is not None and epoch > self.job.epochs - self.job.swa_epochs:
+            self.average.add(self.network)
+        is_needed = self.job.is_scored(epoch)
+        network = self.answering(epoch) if is_needed else self.network
+        metrics = self.score(network, epoch) if is_needed else {}
+        self.next_epoch = self.stage.span.last + 1 if self.is_over(metrics) else epoch + 1
+        is_best = self.kept.keep(network, epoch, metrics, is_last=self.next_epoch > self.job.epochs)
         line = EpochLine(
             expert=self.job.name,
             fold=self.job.fold,
@@ -226,24 +229,21 @@ class Session:
             train_loss=train_loss,
             seconds=time.perf_counter() - started,
             photos_per_second=len(self.rows.train) / trained,
-            best=is_best and self.job.keep == "best",
+            best=is_best,
             **{name: metrics.get(name) for name in SCORES},
         )
         self.history.append(line.to_json())
-        self.next_epoch = epoch + 1
         self.files.save_state(self.state())
         self.files.write_history(self.history)
         return line
 
-    def keep(self, epoch: int, metrics: dict[str, float], is_best: bool) -> None:
-        """Writes the checkpoints that `job.keep` asks for after this epoch."""
-        kind, every = parse_keep(self.job.keep)
-        if kind == "every" and epoch % every == 0:
-            extra = self.files.path / f"epoch{epoch:03d}.safetensors"
-            save_checkpoint(extra, self.network, self.card(epoch, metrics))
-        if is_best if kind == "best" else epoch == self.job.epochs:
-            card = save_checkpoint(self.files.best, self.network, self.card(epoch, metrics))
-            self.best = _Best(epoch, metrics["macro_f1"], card.tensors_sha256)
+    def is_over(self, metrics: dict[str, float]) -> bool:
+        """Whether the phase ends now: `patience` scored epochs in a row brought no better macro F1 than it had."""
+        patience, scored = self.job.patience, self.phase_scores()
+        if not patience or not metrics or len(scored) < patience:
+            return False
+        recent = [*scored[len(scored) + 1 - patience :], metrics["macro_f1"]]
+        return max(recent) <= max(scored[: len(scored) + 1 - patience])
 
     def state(self) -> dict[str, Any]:
         return {
@@ -253,15 +253,12 @@ class Session:
             "optimizer": self.stage.optimizer.state_dict(),
             "scheduler": None,  # the rate is a function of the step and the scores so far
             "scaler": None,  # bf16 needs none
-            "ema": None,
+            "ema": None if self.average is None else self.average.state(),
             "rng": None,  # drawn anew from (seed, fold, epoch)
-            "best": None if self.best is None else vars(self.best),
+            "best": None if self.kept.best is None else vars(self.kept.best),
             "history": self.history,
             "where": self.where,
         }
-
-    def card(self, epoch: int, metrics: dict[str, float]) -> Card:
-        return describe(self.job, self.table, self.rows, self.files.identity, (self.head,), epoch, metrics, self.where)
 
     def finish(self) -> None:
         """Predicts every held-out photo with the kept weights, then writes DONE."""

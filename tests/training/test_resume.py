@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_training import draw_table, folds_of, make_job, make_photos, tiny_backbone
+from tiny_training import draw_table, folds_of, make_job, make_phase, make_photos, tiny_backbone
 from torch import nn
 
 from ensemble_kit.data.samples import SampleTable
@@ -109,6 +109,21 @@ def test_a_stop_between_scored_epochs_changes_no_bit(tmp_path: Path, settings: d
     scores = [line["macro_f1"] is not None for line in history(world.whole)]
     assert scores == [False, settings["score_every"] == 2, True]
     for epoch in (1, 2):
+        stopped_after(world, tmp_path / str(epoch), epoch)
+        assert world.train(tmp_path / str(epoch)).resumed
+        world.check_same(tmp_path / str(epoch))
+
+
+PHASES = (make_phase(epochs=1, optimizer="sgd", freeze=("0",)), make_phase(epochs=2, batch_size=4, accumulate=2))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"phases": PHASES}, {"phases": PHASES, "ema": 0.9}, {"swa_epochs": 2, "schedule": "plateau", "optimizer": "adam"}],
+)
+def test_a_stop_at_a_switch_or_within_a_phase_changes_no_bit(tmp_path: Path, settings: dict[str, Any]) -> None:
+    world = World(tmp_path / "world", make_job(**settings))
+    for epoch in (1, 2):  # phases: at the switch, and in the middle of the second
         stopped_after(world, tmp_path / str(epoch), epoch)
         assert world.train(tmp_path / str(epoch)).resumed
         world.check_same(tmp_path / str(epoch))

@@ -63,9 +63,11 @@ def test_refreshed_statistics_are_the_photos_own() -> None:
     assert second.running_mean is not None
     first.running_mean.fill_(7.0)
     second.running_mean.fill_(5.0)
-    refresh_batch_norm(network, [first], x.split(8))
+    refresh_batch_norm(network, [first], torch.tensor_split(x, 3))
     torch.testing.assert_close(first.running_mean, x.mean(dim=(0, 2, 3)))
-    torch.testing.assert_close(first.running_var, torch.stack([b.var(dim=(0, 2, 3)) for b in x.split(8)]).mean(dim=0))
+    torch.testing.assert_close(
+        first.running_var, torch.stack([b.var(dim=(0, 2, 3)) for b in torch.tensor_split(x, 3)]).mean(dim=0)
+    )
     assert (second.running_mean == 5.0).all()  # not named: left alone
     assert first.momentum == 0.1
     assert not network.training

@@ -20,9 +20,8 @@ def headline(path: Path) -> str:
             break
         lines.append(line.strip("# "))
     text = " ".join(lines)
-    for end in (". ", "? ", ": "):
-        text = text.partition(end)[0] + (end.strip() if end == "? " and end in text else "")
-    return text.rstrip(".")
+    question = text.partition("? ")[0]
+    return text.partition(". ")[0].rstrip(".") if question == text else f"{question}?"
 
 
 def copy_recipe(name: str, file: Path | None) -> Path:

@@ -91,6 +91,7 @@ class Run:
         graph: Graph,
         division: Mapping[str, Any],
         combine: Mapping[str, Any],
+        extra: Mapping[str, Any] | None = None,
         write: bool = True,
     ) -> Run:
         """Opens the run, or begins it when the folder has none.
@@ -101,6 +102,7 @@ class Run:
             folds: `(n_samples,)`, -1 = training only.
             division: how the folds were made: n_folds, fold_seed, val_ratio.
             combine: how the recipe combines: route, vote, vote_at, fallback.
+            extra: which photos of a second data set are in the table, as it was named.
             write: False = only look: the run as it would be, held in memory.
         """
         info = {
@@ -114,12 +116,13 @@ class Run:
             "layout": layout,
             "photo_root": str(table.root.resolve()),
             "combine": dict(combine),
+            "extra": None if extra is None else {**extra, "roots": _texts(table.other_roots)},
             "versions": {"python": platform.python_version(), "numpy": np.__version__},
         }
         if (Path(folder) / "run.json").exists():
             run = cls.open(folder)
             run._must_agree(info)
-            if write and any(run.info[key] != info[key] for key in OTHERS):
+            if write and any(run.info.get(key) != info[key] for key in (*OTHERS, "extra")):
                 write_json(Path(folder) / "run.json", info)
             return cls(Path(folder), info)
         if not write:
@@ -152,6 +155,12 @@ class Run:
         return combine
 
     @property
+    def extra(self) -> Mapping[str, Any] | None:
+        """The second data set whose photos are trained on: its path, the classes taken, and the roots by prefix."""
+        extra: Mapping[str, Any] | None = self.info.get("extra")  # runs before 0.3 do not say
+        return extra
+
+    @property
     def n_folds(self) -> int:
         return int(self.info["n_folds"])
 
@@ -165,7 +174,8 @@ class Run:
         """The training samples; `folds` has the same rows."""
         from ensemble_kit.data.samples import SampleTable
 
-        return SampleTable.from_csv(self.folder / "samples.csv", Path(self.info["photo_root"]), self.schema)
+        roots = {prefix: Path(root) for prefix, root in (self.extra or {}).get("roots", {}).items()}
+        return SampleTable.from_csv(self.folder / "samples.csv", Path(self.info["photo_root"]), self.schema, roots)
 
     @cached_property
     def folds(self) -> IntArray:
@@ -255,6 +265,10 @@ def expert_slug(attributes: Sequence[str], condition: Condition) -> str:
     words = [*attributes, *condition, *(name for classes in condition.values() for name in classes)]
     plain = all(word == slug(word) for word in words)
     return slug(text) if plain else f"{slug(text)}-{sha256_bytes(text.encode())[:6]}"
+
+
+def _texts(roots: Mapping[str, Path]) -> dict[str, str]:
+    return {prefix: str(root.resolve()) for prefix, root in roots.items()}
 
 
 def _short(value: Any) -> str:

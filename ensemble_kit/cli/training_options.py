@@ -20,6 +20,8 @@ DATA_OPTIONS: dict[str, tuple[type, str]] = {
     "fold_seed": (int, "Seed of the folds."),
     "layout": (str, "How the data set is laid out: auto, competition, table or folders."),
     "fixes": (str, "A label fix list, or none."),
+    "extra": (str, "A second data set, whose photos are trained on and never held out."),
+    "extra_where": (str, "Classes whose extra photos are taken, such as age=>=60."),
 }
 
 TRAIN_OPTIONS: dict[str, tuple[type, str]] = {
@@ -77,6 +79,8 @@ def training_command(function: Callable[..., None]) -> Callable[..., None]:
         division = _one_way_to_divide(ctx, given({name: values.pop(name) for name in DATA_OPTIONS}))
         if division.get("fixes") not in (None, "none"):  # a recipe's own is relative to the recipe, a typed one to here
             division["fixes"] = str(Path(division["fixes"]).resolve())
+        if "extra" in division:
+            division["extra"] = str(Path(division["extra"]).resolve())
         flags = given({name: values.pop(name) for name in TRAIN_OPTIONS})
         edits = values.pop("edits") or []
         _refuse_twice(ctx, edits, {"data": division, "train": flags})

@@ -9,12 +9,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ensemble_kit.arrays import BoolArray, IdArray, IntArray
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.schema import Attribute, Schema
+
+if TYPE_CHECKING:
+    from ensemble_kit.data.table import SampleTable
 
 TRAINING_ONLY = -1
 """The fold number of a photo that is never held out."""
@@ -24,7 +28,7 @@ def make_folds(joint: IntArray, groups: IdArray, *, n_folds: int, seed: int) -> 
     """Fold numbers `(n_samples,)`, 0 to n_folds - 1: the fold in which each photo is held out.
 
     Args:
-        joint: joint index `(n_samples,)`; -1 (a label is missing) is a stratum of its own.
+        joint: what is stratified `(n_samples,)`, see `strata_of`: the joint index; -1 is a stratum of its own.
         groups: the person of each photo, `(n_samples,)`.
         n_folds: at least 2.
         seed: of the shuffle; the same seed gives the same folds.
@@ -57,6 +61,20 @@ def make_folds(joint: IntArray, groups: IdArray, *, n_folds: int, seed: int) -> 
     if empty:
         raise DataError(f"fold {empty[0]} would hold no photo: {n_groups} people are too few for {n_folds} folds")
     return folds
+
+
+def strata_of(table: SampleTable) -> IntArray:
+    """What folds are stratified by `(n_samples,)`: the joint class over the attributes that have labels.
+
+    Where labels are missing it is the labels that are there, so that each fold gets its part of the photos that only
+    some attributes are labelled of.
+    """
+    names = [name for name in table.schema.names if table.has(name)]
+    joint = table.joint(names)
+    if (joint >= 0).all():
+        return joint
+    rows = np.stack([table.numbers(name) for name in names], axis=1)
+    return np.unique(rows, axis=0, return_inverse=True)[1].ravel().astype(np.int64)
 
 
 def _common_strata(joint: IntArray, n_folds: int) -> IntArray:

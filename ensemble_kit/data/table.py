@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ensemble_kit.arrays import IdArray, IntArray
+from ensemble_kit.arrays import BoolArray, IdArray, IntArray
 from ensemble_kit.data.rows import Rows, number_or_none, read_rows
 from ensemble_kit.errors import DataError, UsageError, nearest
 from ensemble_kit.files import sha256_json, write_text
@@ -56,12 +56,14 @@ class SampleTable:
         root: the folder that every path starts from.
         schema: what the attribute columns mean.
         problems: what the reader found and went on from.
+        other_roots: prefix -> folder, for photos of a second data set: their ids and paths begin with the prefix.
     """
 
     frame: pd.DataFrame
     root: Path
     schema: Schema
     problems: tuple[Problem, ...] = ()
+    other_roots: Mapping[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_names(self.schema)
@@ -109,7 +111,19 @@ class SampleTable:
     @property
     def paths(self) -> list[Path]:
         """The photos' paths, with the root in front."""
-        return [self.root / path for path in self.frame["path"]]
+        return [self._full(path) for path in self.frame["path"]]
+
+    def _full(self, path: str) -> Path:
+        for prefix, root in self.other_roots.items():
+            if path.startswith(prefix):
+                return root / path.removeprefix(prefix)
+        return self.root / path
+
+    @property
+    def is_extra(self) -> BoolArray:
+        """`(n_samples,)`: the photos of a second data set, which are trained on and never held out."""
+        prefixes = tuple(self.other_roots)
+        return np.array([name.startswith(prefixes) for name in self.frame["sample_id"]], dtype=bool)
 
     def _texts(self, column: str) -> IdArray:
         return np.array(self.frame[column].tolist(), dtype=np.str_)
@@ -162,7 +176,9 @@ class SampleTable:
         write_text(Path(path), "".join(",".join(map(_cell, line)) + "\n" for line in lines))
 
     @classmethod
-    def from_csv(cls, path: Path, root: Path, schema: Schema) -> SampleTable:
+    def from_csv(
+        cls, path: Path, root: Path, schema: Schema, other_roots: Mapping[str, Path] | None = None
+    ) -> SampleTable:
         """Reads what `to_csv` wrote. Whether the photos exist is not looked at.
 
         Raises:
@@ -174,7 +190,8 @@ class SampleTable:
         for line, text in zip(rows.lines, rows["path"], strict=True):
             check_inside(text, f"{path} line {line}")
         labels = {a.name: parse_labels(rows, a) for a in schema.attributes if a.name in rows.columns}
-        return cls.from_columns({key: rows[key] for key in KEYS} | labels, root, schema)
+        table = cls.from_columns({key: rows[key] for key in KEYS} | labels, root, schema)
+        return replace(table, other_roots=dict(other_roots or {}))
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -55,22 +55,38 @@ def data_root(recipe: Recipe, data: Path | None) -> Path:
 
 
 def read_part(recipe: Recipe, data: Path | None, part: str) -> SampleTable:
-    """The training samples, with the recipe's label fixes, or the evaluation samples of a data set."""
+    """The training samples, with the recipe's label fixes and extra photos, or a data set's evaluation samples."""
+    from ensemble_kit.data.extra import with_extra
     from ensemble_kit.data.samples import read_samples
 
     fixes = recipe.fixes_file() if part == "train" else None
     root = data_root(recipe, data)
-    return read_samples(root, recipe.schema, part=part, layout=recipe.data.layout, fixes=fixes)  # type: ignore[arg-type]
+    table = read_samples(root, recipe.schema, part=part, layout=recipe.data.layout, fixes=fixes)  # type: ignore[arg-type]
+    extra = read_extra_part(recipe) if part == "train" else None
+    return table if extra is None else with_extra(table, extra)
+
+
+def read_extra_part(recipe: Recipe) -> SampleTable | None:
+    """The photos of the recipe's second data set; None when it names none."""
+    from ensemble_kit.data.extra import read_extra
+
+    if recipe.data.extra is None:
+        return None
+    return read_extra(recipe.path.parent / recipe.data.extra, recipe.schema, recipe.data.extra_where)
 
 
 def divide(table: SampleTable, settings: DataSettings) -> IntArray:
     """The fold of each sample, shared by all attributes so that their held-out photos line up; -1 = training only."""
-    from ensemble_kit.data.folds import make_folds, make_split
+    from ensemble_kit.data.folds import TRAINING_ONLY, make_folds, make_split, strata_of
 
-    joint = table.joint([a.name for a in table.schema.attributes if table.has(a.name)])
+    folds = np.full(len(table), TRAINING_ONLY, dtype=np.int64)
+    own = np.flatnonzero(~table.is_extra)
+    strata, groups = strata_of(table.select(own)), table.groups[own]
     if settings.val_ratio is not None:
-        return make_split(joint, table.groups, val_ratio=settings.val_ratio, seed=settings.fold_seed)
-    return make_folds(joint, table.groups, n_folds=settings.folds, seed=settings.fold_seed)
+        folds[own] = make_split(strata, groups, val_ratio=settings.val_ratio, seed=settings.fold_seed)
+    else:
+        folds[own] = make_folds(strata, groups, n_folds=settings.folds, seed=settings.fold_seed)
+    return folds
 
 
 def check_experts(recipe: Recipe, data: Path | None, specs: Sequence[ExpertSpec]) -> None:
@@ -113,6 +129,7 @@ def open_run(
     Raises:
         DataError: the data cannot be trained on, or the folder holds a run on other data or folds.
     """
+    from ensemble_kit.data.extra import extra_notices
     from ensemble_kit.data.folds import check_folds
 
     if adopt and (folder / "run.json").is_file():
@@ -122,7 +139,8 @@ def open_run(
         watcher.say(f"note: {problem.path}: {problem.problem}")
     folds = divide(table, recipe.data)
     labelled = {name: table.numbers(name) for name in recipe.schema.names if table.has(name)}
-    for notice in check_folds(folds, labelled, recipe.schema, table.groups):
+    people = np.where(table.is_extra, table.ids, table.groups)  # who is in both is looked after fold by fold
+    for notice in [*check_folds(folds, labelled, recipe.schema, people), *extra_notices(table)]:
         watcher.say(f"note: {notice}")
     return Run.create(
         folder,
@@ -138,8 +156,17 @@ def open_run(
             "val_ratio": recipe.data.val_ratio,
         },
         combine=recipe.combine.model_dump(),
+        extra=extra_as_named(recipe),
         write=write,
     )
+
+
+def extra_as_named(recipe: Recipe) -> dict[str, Any] | None:
+    """The second data set, as a run keeps it."""
+    if recipe.data.extra is None:
+        return None
+    where = {name: list(classes) for name, classes in recipe.data.extra_where.items()}
+    return {"path": str((recipe.path.parent / recipe.data.extra).resolve()), "where": where}
 
 
 def divided_as(run: Run, recipe: Recipe, watcher: Watcher) -> Recipe:
@@ -149,6 +176,9 @@ def divided_as(run: Run, recipe: Recipe, watcher: Watcher) -> Recipe:
     if adopted.data != recipe.data:
         how = f"one validation share, {share:g}" if share else f"{run.n_folds} folds"
         watcher.say(f"note: divided as {run.folder} was begun: {how}")
+    if run.extra is not None and adopted.data.extra is None:
+        watcher.say(f"note: with the extra photos that {run.folder} was begun with: {run.extra['path']}")
+        adopted = adopted.with_data({"extra": run.extra["path"], "extra_where": run.extra["where"]})
     return adopted
 
 

@@ -65,6 +65,18 @@ def _by_node(value: Any) -> Any:
     return {node.strip(): rule.strip() for node, _, rule in parts}
 
 
+def _classes_by_attribute(value: Any) -> Any:
+    """`"age=>=60; mask=worn,incorrect"` and `{ age = ">=60" }` become attribute -> classes."""
+    if isinstance(value, str):
+        parts = [part.partition("=") for part in value.split(";") if part.strip()]
+        if not all(name.strip() and equals and classes.strip() for name, equals, classes in parts):
+            raise ValueError(f'expected ATTRIBUTE=CLASS[,CLASS], as in "age=>=60", found {value!r}')
+        value = {name.strip(): classes for name, _, classes in parts}
+    if not isinstance(value, dict):
+        return value
+    return {name: _names(classes) for name, classes in value.items()}
+
+
 class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -79,12 +91,18 @@ class DataSettings(Settings):
     path: str | None = Field(None, description="the data set (or --data, or ENS_DATA)")
     layout: str = Field("auto", description="auto, competition, table or folders")
     fixes: str | None = Field(None, description="a label fix list, beside the recipe or shipped; none = no fixes")
+    extra: str | None = Field(None, description="a second data set, whose photos are trained on and never held out")
+    extra_where: Annotated[dict[str, tuple[str, ...]], BeforeValidator(_classes_by_attribute)] = Field(
+        default_factory=dict, description="attribute -> the classes whose extra photos are taken"
+    )
     folds: int = Field(5, ge=1, le=100, description="folds, stratified by joint class, people kept together")
     val_ratio: float | None = Field(None, gt=0, lt=1, description="one validation share in place of folds")
     fold_seed: int = Field(0, ge=0, description="seed of the folds")
 
     @model_validator(mode="after")
     def _one_way_to_divide(self) -> DataSettings:
+        if self.extra_where and self.extra is None:
+            raise ValueError("extra_where says which photos of extra are taken; name the data set with extra")
         if self.folds == 1 and self.val_ratio is None:
             raise ValueError("folds = 1 leaves nothing to train on; give val_ratio (0.1, say) or at least 2 folds")
         return self

@@ -21,7 +21,8 @@ class FoldRows:
     """Row numbers into the sample table.
 
     Attributes:
-        train, train_targets: rows outside the fold, under the condition, labelled; classes by the training borders.
+        train, train_targets: rows outside the fold, of people who are not in it, under the condition, labelled;
+            classes by the training borders.
         score, score_targets: rows of the fold, under the condition, labelled; classes by the schema's borders.
         held_out: every row of the fold, whatever its labels: the rows of `oof.npy`.
         possible: `(n_possible,)` the head's classes that exist under the condition: in a taxonomy not all of them do.
@@ -49,7 +50,9 @@ def choose_rows(job: ExpertJob, table: SampleTable, folds: IntArray, photos: Pho
     scored = table.joint(job.attributes)
     given = under_condition(job, table)
     inside = given & photos.readable
-    is_train = (folds != job.fold) & inside & (trained >= 0) & ~_left_out(job, table)
+    held_out_people = np.unique(table.groups[folds == job.fold])
+    is_seen = (folds != job.fold) & ~np.isin(table.groups, held_out_people)  # an extra photo may show one of them
+    is_train = is_seen & inside & (trained >= 0) & ~_left_out(job, table)
     is_score = (folds == job.fold) & inside & (scored >= 0)
     train, score = np.flatnonzero(is_train), np.flatnonzero(is_score)
     possible = possible_classes(job)

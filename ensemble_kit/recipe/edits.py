@@ -13,6 +13,8 @@ from typing import Any
 from ensemble_kit.errors import UsageError, nearest
 from ensemble_kit.recipe.settings import CombineSettings, DataSettings, Settings, TrainSettings
 
+ONE_VALUE = ("loss",)
+"""Settings that may be written as a table and still are one value: another one replaces them whole."""
 PART = r'"[^"]*"|[^."=\s][^."=]*'
 EDIT = re.compile(rf"\s*((?:{PART})(?:\.(?:{PART}))*)\s*=(.*)", re.DOTALL)
 
@@ -103,7 +105,7 @@ def edited_keys(edits: Sequence[str], section: str) -> set[str]:
 
 
 def with_variant(written: Mapping[str, Any], variant: str) -> dict[str, Any]:
-    """The recipe's sections with those of `[variants.NAME]` laid over; tables are merged, all else is replaced.
+    """The recipe's sections with those of `[variants.NAME]` laid over; tables are merged (not losses), all else is replaced.
 
     Raises:
         UsageError: the recipe has no such variant.
@@ -118,7 +120,7 @@ def with_variant(written: Mapping[str, Any], variant: str) -> dict[str, Any]:
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = copy.deepcopy(dict(base))
     for key, value in over.items():
-        both = isinstance(merged.get(key), dict) and isinstance(value, dict)
+        both = isinstance(merged.get(key), dict) and isinstance(value, dict) and key not in ONE_VALUE
         merged[key] = _merged(merged[key], value) if both else copy.deepcopy(value)
     return merged
 

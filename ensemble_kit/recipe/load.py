@@ -317,9 +317,9 @@ def _attribute(name: str, value: Any) -> Attribute:
 def _train(
     section: Mapping[str, Any], schema: Schema, graph: Graph
 ) -> tuple[dict[str, Any], dict[tuple[str, ...], dict[str, Any]], dict[str, dict[str, Any]]]:
-    """Splits `[train]` from `[train.age]` and `[train."age given mask=worn"]`: the values that are tables."""
-    shared = {key: value for key, value in section.items() if not isinstance(value, dict)}
-    own = {key: value for key, value in section.items() if isinstance(value, dict)}
+    """Splits `[train]` from `[train.age]` and `[train."age given mask=worn"]`: the tables that are no setting."""
+    own = {k: v for k, v in section.items() if isinstance(v, dict) and k not in TrainSettings.model_fields}
+    shared = {key: value for key, value in section.items() if key not in own}
     validated(TrainSettings, shared, "train")
     train_for = {canonical(schema, graph, key.split(",")): own[key] for key in own if " given " not in key}
     return shared, train_for, {" ".join(key.split()): own[key] for key in own if " given " in key}

@@ -93,10 +93,11 @@ def check_experts(recipe: Recipe, data: Path | None, specs: Sequence[ExpertSpec]
     """Refuses what cannot be trained before any photo is read or any folder made.
 
     Raises:
-        UsageError: an unknown backbone, sampler, augmentation, optimiser, schedule or device.
+        UsageError: an unknown backbone, loss, sampler, augmentation, optimiser, schedule or device.
         DataError: the data set or the weights to start from are not there.
     """
     from ensemble_kit.models.compute import choose_compute
+    from ensemble_kit.training import check_balance
 
     root = data_root(recipe, data)
     if not root.exists():
@@ -104,6 +105,7 @@ def check_experts(recipe: Recipe, data: Path | None, specs: Sequence[ExpertSpec]
     for spec in specs:
         settings = recipe.settings_for(spec.attributes, condition=spec.condition)
         check_names(settings)
+        check_balance(recipe.schema, settings.sampler, settings.balance_by)
         phases_of(settings, 1)
         choose_compute(settings.device, settings.precision, settings.channels_last)
         if settings.weights not in ("imagenet", "none") and not Path(settings.weights).is_file():
@@ -112,9 +114,10 @@ def check_experts(recipe: Recipe, data: Path | None, specs: Sequence[ExpertSpec]
 
 def check_names(settings: TrainSettings) -> None:
     """Raises UsageError where a table of the training does not know a name."""
-    from ensemble_kit.training import check_job_names
+    from ensemble_kit.training import check_job_names, check_objective
 
     check_job_names(settings.backbone, settings.sampler, settings.augment)
+    check_objective(settings.loss, settings.class_weights, settings.smoothing, settings.mix)
 
 
 def open_run(

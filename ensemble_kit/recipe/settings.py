@@ -54,6 +54,24 @@ def _names(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _names_or_none(value: Any) -> Any:
+    return () if value == "none" else _names(value)
+
+
+def _sum(value: Any) -> Any:
+    """`{ cross_entropy = 1.0, macro_f1 = 0.5 }` becomes `"cross_entropy+0.5*macro_f1"`."""
+    if not isinstance(value, dict):
+        return value
+    return "+".join(name if share == 1 else f"{share}*{name}" for name, share in value.items())
+
+
+def _rule_or_numbers(value: Any) -> Any:
+    """`"1,2,4"` becomes numbers; `"balanced"` stays a name."""
+    if isinstance(value, str) and re.fullmatch(r"[\d.,\s]+", value):
+        return _numbers(value)
+    return value
+
+
 def _by_node(value: Any) -> Any:
     """`"coarse:hard; fine:top_k=3"` becomes a table, one rule a node; a plain name stays one for all."""
     if not isinstance(value, str) or ":" not in value:
@@ -162,7 +180,21 @@ class TrainSettings(Settings):
     patience: int = Field(
         0, ge=0, description="scored epochs without a better macro F1 after which a phase ends; 0 = never"
     )
-    label_smoothing: float = Field(0.1, ge=0, lt=1, description="share of the target spread over all classes")
+    loss: Annotated[str, BeforeValidator(_sum)] = Field(
+        "cross_entropy",
+        description="cross_entropy, focal=2, macro_f1, soft_margin, or a sum: cross_entropy+0.5*macro_f1",
+    )
+    class_weights: Annotated[str | tuple[float, ...], BeforeValidator(_rule_or_numbers)] = Field(
+        "none", description="none, balanced, effective=0.999, or one number a class"
+    )
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="share of the target taken from the true class")
+    smoothing: Literal["all", "others"] = Field(
+        "all", description="over all classes (eps/K), or over the others alone (eps/(K-1))"
+    )
+    mix: Annotated[tuple[str, ...], BeforeValidator(_names_or_none)] = Field(
+        (), description="photos mixed with each other: mixup=0.2, cutmix=1, half_cutmix"
+    )
+    mix_share: float = Field(1.0, ge=0, le=1, description="share of the batches that are mixed")
     warmup_epochs: float = Field(1.0, ge=0, description="linear warm-up before the schedule; one_cycle has its own")
     step_epochs: int = Field(
         5,
@@ -175,7 +207,12 @@ class TrainSettings(Settings):
     phases: tuple[PhaseSettings, ...] = Field(
         (), description="phases one after the other, each a table of the keys above"
     )
-    sampler: str = Field("natural", description="natural or balanced (each class equally often)")
+    sampler: str = Field(
+        "natural", description="natural, balanced, weighted, oversample, undersample, or two: natural->balanced"
+    )
+    balance_by: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+        (), description="attributes that the sampler balances, or joint; default the expert's own classes"
+    )
     keep: str = Field("best", description="best (by validation macro F1), last, or every N")
     score_every: int = Field(
         1, ge=0, description="epochs between two looks at the held-out photos; 0 = only after the last epoch"

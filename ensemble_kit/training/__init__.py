@@ -1,7 +1,16 @@
 """Training of one expert on one fold. Needs torch."""
 
-from ensemble_kit.training.job import EpochLine, ExpertJob, FoldResult, check_job_names
+from ensemble_kit.training.job import EpochLine, ExpertJob, FoldResult, check_balance, check_job_names, check_objective
 from ensemble_kit.training.loop import train_fold
 from ensemble_kit.training.phases import Phase
 
-__all__ = ["EpochLine", "ExpertJob", "FoldResult", "Phase", "check_job_names", "train_fold"]
+__all__ = [
+    "EpochLine",
+    "ExpertJob",
+    "FoldResult",
+    "Phase",
+    "check_balance",
+    "check_job_names",
+    "check_objective",
+    "train_fold",
+]

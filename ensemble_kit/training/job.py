@@ -7,16 +7,22 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ensemble_kit.arrays import Condition, IntArray
 from ensemble_kit.data.decode import Preprocess
 from ensemble_kit.data.samples import SampleTable
-from ensemble_kit.errors import UsageError
+from ensemble_kit.errors import UsageError, nearest
 from ensemble_kit.files import sha256_json
 from ensemble_kit.graph import check_condition, describe_expert
-from ensemble_kit.loading.samplers import find_sampler
+from ensemble_kit.loading.samplers import Sampler, find_sampler
 from ensemble_kit.loading.transforms import check_transforms
 from ensemble_kit.models.backbones import Builder, backbone_name, describe_weights, find_backbone
 from ensemble_kit.schema import Schema
+from ensemble_kit.training.losses import Loss, check_class_weights, check_smoothing, find_loss, loss_name
+from ensemble_kit.training.losses.class_weights import Weigh
+from ensemble_kit.training.mixing import Mixer, find_mixer
+from ensemble_kit.training.named import name_of
 from ensemble_kit.training.phases import Phase
 
 NOT_SETTINGS = ("schema", "device", "workers", "threads")
@@ -40,7 +46,12 @@ class ExpertJob:
         swa_epochs: from so many epochs before the end on, the mean of each epoch's weights is what is scored and kept;
             0 = none. The batch norms of averaged weights get fresh statistics over the training photos, not augmented.
         patience: a phase ends after so many scored epochs in a row without a better macro F1; 0 = never.
-        sampler: a name of `SAMPLERS`.
+        loss: a name of `LOSSES`, a sum of them, or a function; see `find_loss`.
+        class_weights: a name of `CLASS_WEIGHTS`, numbers, or a function of the classes' counts.
+        label_smoothing, smoothing: the share, and where it goes: a name of `SMOOTHINGS`.
+        mix, mix_share: names of `MIXERS` or functions, and the share of batches that are mixed by one of them.
+        sampler: a name of `SAMPLERS`, a schedule ("natural->balanced"), or a function.
+        balance_by: attributes whose combinations the sampler balances, ("joint",) = all; () = the expert's own classes.
         keep: "best" (the epoch with the highest validation macro F1), "last", or "every N" (the last, and beside it
             each N-th as `epochNNN.safetensors`).
         score_every: the held-out photos are scored after each such epoch, after the last one and after those that
@@ -66,8 +77,14 @@ class ExpertJob:
     ema: float
     swa_epochs: int
     patience: int
+    loss: str | Loss
+    class_weights: str | tuple[float, ...] | Weigh
     label_smoothing: float
-    sampler: str
+    smoothing: str
+    mix: tuple[str | Mixer, ...]
+    mix_share: float
+    sampler: str | Sampler
+    balance_by: tuple[str, ...]
     keep: str
     score_every: int
     precision: str
@@ -88,6 +105,12 @@ class ExpertJob:
         object.__setattr__(self, "condition", check_condition(self.condition, self.schema))
         parse_keep(self.keep)
         check_job_names(self.backbone, self.sampler, self.augment)
+        check_objective(self.loss, self.class_weights, self.smoothing, self.mix)
+        check_balance(self.schema, self.sampler, self.balance_by)
+        if not 0 <= self.label_smoothing < 1:
+            raise UsageError(f"label_smoothing: expected a share from 0, below 1, found {self.label_smoothing}")
+        if not 0 <= self.mix_share <= 1:
+            raise UsageError(f"mix_share: expected a share from 0 to 1, found {self.mix_share}")
         if not self.phases:
             raise UsageError(f"{self.name}: expected at least one phase, found none")
         if not 0 <= self.ema < 1 or self.swa_epochs < 0 or self.patience < 0:
@@ -135,6 +158,10 @@ class ExpertJob:
         """Every field, ready for JSON."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         values |= {"schema": self.schema.to_json(), "backbone": backbone_name(self.backbone)}
+        values |= {"loss": loss_name(self.loss), "sampler": name_of(self.sampler)}
+        values["mix"] = [name_of(mixer) for mixer in self.mix]
+        if callable(self.class_weights):
+            values["class_weights"] = name_of(self.class_weights)
         values["condition"] = {name: list(classes) for name, classes in self.condition.items()}
         values["phases"] = [phase.to_json() for phase in self.phases]
         return {key: _plain(value) for key, value in values.items()}
@@ -158,7 +185,7 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
-def check_job_names(backbone: str | Builder, sampler: str, augment: Sequence[str]) -> None:
+def check_job_names(backbone: str | Builder, sampler: str | Sampler, augment: Sequence[str]) -> None:
     """Refuses names that no table knows: cheap, so that it can come before any photo is decoded.
 
     Raises:
@@ -167,6 +194,31 @@ def check_job_names(backbone: str | Builder, sampler: str, augment: Sequence[str
     find_backbone(backbone)
     find_sampler(sampler)
     check_transforms(augment)
+
+
+def check_objective(loss: Any, class_weights: Any, smoothing: str, mix: Sequence[str | Mixer]) -> None:
+    """Refuses losses, class weights, smoothings and mixers that no table knows, and class weights that no term takes.
+
+    Raises:
+        UsageError: naming the nearest known one, or what to leave out.
+    """
+    check_class_weights(class_weights)
+    find_loss(loss, None if class_weights == "none" else torch.ones(1))
+    check_smoothing(smoothing)
+    for mixer in mix:
+        find_mixer(mixer)
+
+
+def check_balance(schema: Schema, sampler: str | Sampler, balance_by: Sequence[str]) -> None:
+    """Raises UsageError when what is balanced over is no attribute, or nothing is balanced."""
+    for name in balance_by:
+        if name not in schema.names and tuple(balance_by) != ("joint",):
+            raise UsageError(f'balance_by: no attribute "{name}"{nearest(name, [*schema.names, "joint"])}')
+    if balance_by and sampler == "natural":
+        raise UsageError(
+            f'balance_by: the sampler "natural" balances nothing; choose sampler = "balanced", say, or leave out '
+            f'balance_by = "{",".join(balance_by)}"'
+        )
 
 
 def parse_keep(keep: str) -> tuple[str, int]:

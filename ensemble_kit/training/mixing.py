@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ensemble_kit.errors import UsageError, nearest
+from ensemble_kit.errors import UsageError
+from ensemble_kit.training.named import Numbered, find_named
 
 Mixer = Callable[[Tensor, Tensor, np.random.Generator], tuple[Tensor, Tensor]]
 """(photos `(n, 3, height, width)`, target distributions `(n, n_classes)`, generator) -> both, mixed; the ones given
@@ -71,18 +71,16 @@ def _partners(photos: Tensor, generator: np.random.Generator) -> Tensor:
     return torch.from_numpy(generator.permutation(len(photos))).to(photos.device)
 
 
-@dataclass(frozen=True)
-class MixerFamily:
-    """One row of the table: a function of photos, targets and generator, and the number it takes first, if any."""
-
-    mix: Callable[..., tuple[Tensor, Tensor]]
-    default: float | None = None
+def _with_alpha(mix: Callable[..., tuple[Tensor, Tensor]], name: str, alpha: float) -> Mixer:
+    if not (math.isfinite(alpha) and alpha > 0):
+        raise UsageError(f'mixing "{name}": expected a number above 0, found {alpha:g}; write "{name}=1"')
+    return partial(mix, alpha)
 
 
-MIXERS: Mapping[str, MixerFamily] = {
-    "mixup": MixerFamily(mixup, 0.2),
-    "cutmix": MixerFamily(cutmix, 1.0),
-    "half_cutmix": MixerFamily(half_cutmix),
+MIXERS: Mapping[str, Mixer | Numbered] = {
+    "mixup": Numbered(partial(_with_alpha, mixup, "mixup"), 0.2),
+    "cutmix": Numbered(partial(_with_alpha, cutmix, "cutmix"), 1.0),
+    "half_cutmix": half_cutmix,
 }
 """A further way to mix is one function and one row here; a function is taken as well as a name."""
 
@@ -93,28 +91,10 @@ def find_mixer(mixer: str | Mixer) -> Mixer:
     Raises:
         UsageError: an unknown name, or a number that it cannot take.
     """
-    if callable(mixer):
+    if not isinstance(mixer, str):
         return mixer
-    name, equals, text = (part.strip() for part in mixer.partition("="))
-    if name not in MIXERS:
-        raise UsageError(f'no mixing "{name}"{nearest(name, MIXERS)}')
-    row = MIXERS[name]
-    if row.default is None:
-        if equals:
-            raise UsageError(f'mixing "{name}" takes no number, found "{mixer}"; write "{name}"')
-        return row.mix
-    try:
-        number = float(text) if equals else row.default
-    except ValueError:
-        number = math.nan
-    if not (math.isfinite(number) and number > 0):
-        raise UsageError(f'mixing "{name}": expected a number above 0, found "{text}"; write "{name}={row.default:g}"')
-    return partial(row.mix, number)
-
-
-def mixer_name(mixer: str | Mixer) -> str:
-    """What the card calls it."""
-    return mixer if isinstance(mixer, str) else str(getattr(mixer, "__qualname__", type(mixer).__name__))
+    found: Mixer = find_named("mixing", mixer, MIXERS)
+    return found
 
 
 def mix_batch(
@@ -127,7 +107,7 @@ def mix_batch(
         share: of the batches that are mixed, 0 to 1.
         photos: `(n, 3, height, width)`.
         targets: `(n, n_classes)` distributions.
-        seed: (seed, fold, epoch, step): what is drawn depends on these alone.
+        seed: such as (seed, fold, epoch, batch): what is drawn depends on these alone.
     """
     if not mixers:
         return photos, targets

@@ -13,6 +13,7 @@ from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import DataError
 from ensemble_kit.files import sha256_json
 from ensemble_kit.loading.cache import PhotoCache
+from ensemble_kit.loading.samplers import joint_keys
 from ensemble_kit.training.job import ExpertJob
 
 
@@ -23,6 +24,7 @@ class FoldRows:
     Attributes:
         train, train_targets: rows outside the fold, of people who are not in it, under the condition, labelled;
             classes by the training borders.
+        train_keys: what the sampler balances over, see `balance_keys`.
         score, score_targets: rows of the fold, under the condition, labelled; classes by the schema's borders.
         held_out: every row of the fold, whatever its labels: the rows of `oof.npy`.
         possible: `(n_possible,)` the head's classes that exist under the condition: in a taxonomy not all of them do.
@@ -31,6 +33,7 @@ class FoldRows:
 
     train: IntArray
     train_targets: IntArray
+    train_keys: IntArray
     score: IntArray
     score_targets: IntArray
     held_out: IntArray
@@ -63,7 +66,29 @@ def choose_rows(job: ExpertJob, table: SampleTable, folds: IntArray, photos: Pho
         *_notices(job, trained[train], possible, photos),
         *_weights_notice(job, table, held_out),
     ]
-    return FoldRows(train, trained[train], score, scored[score], held_out, possible, tuple(notices))
+    return FoldRows(
+        train,
+        trained[train],
+        balance_keys(job, table, trained)[train],
+        score,
+        scored[score],
+        held_out,
+        possible,
+        tuple(notices),
+    )
+
+
+def balance_keys(job: ExpertJob, table: SampleTable, trained: IntArray) -> IntArray:
+    """`(n_samples,)` what `job.balance_by` names: one number for each combination of classes, -1 where one is missing.
+
+    Args:
+        trained: `(n_samples,)` the expert's own classes by its training borders: what "" balances over.
+    """
+    if not job.balance_by:
+        return trained
+    is_joint = job.balance_by == ("joint",) and "joint" not in job.schema.names
+    names = job.schema.names if is_joint else job.balance_by
+    return joint_keys([table.numbers(name, _borders(job, name)) for name in names])
 
 
 def under_condition(job: ExpertJob, table: SampleTable) -> BoolArray:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ensemble_kit.arrays import FloatArray, IntArray
 from ensemble_kit.data.samples import SampleTable
@@ -27,6 +26,7 @@ from ensemble_kit.training.averaging import Average, average_for, plain_batches
 from ensemble_kit.training.folder import FoldFolder
 from ensemble_kit.training.job import EpochLine, ExpertJob
 from ensemble_kit.training.kept import Best, Kept
+from ensemble_kit.training.objective import Objective
 from ensemble_kit.training.phases import Span, spans_of
 from ensemble_kit.training.rows import FoldRows
 from ensemble_kit.training.scoring import SCORES, scores
@@ -62,7 +62,7 @@ class Session:
         self.head = block_head(job.schema, job.attributes)
         self.network = build_network(job.backbone, "none", len(self.head.classes), (job.seed, job.fold))
         close_outputs(self.network, rows.possible)
-        self.possible = torch.from_numpy(rows.possible).to(compute.device)
+        self.objective = Objective(job, rows, compute.device)
         compute.place(self.network)
         self.trainable = frozenset(name for name, p in self.network.named_parameters() if p.requires_grad)
         self.augment = Augment(job.augment, job.size, mix_seed(job.seed, job.fold))
@@ -79,7 +79,8 @@ class Session:
     def batches(self, epoch: int) -> list[IntArray]:
         seed = mix_seed(self.job.seed, self.job.fold)
         phase = next(span.phase for span in self.spans if epoch <= span.last)
-        return epoch_batches(self.job.sampler, self.rows.train_targets, phase.batch_size, seed, epoch)
+        progress = (epoch - 1) / max(1, self.job.epochs - 1)
+        return epoch_batches(self.job.sampler, self.rows.train_keys, phase.batch_size, seed, epoch, progress)
 
     def stage_of(self, span: Span) -> Stage:
         """The phase on the network: a fresh optimiser, and its layers frozen."""
@@ -150,10 +151,11 @@ class Session:
         done = sum(self.n_steps[: stage.span.number - 1]) + stage.before(epoch)
         loss_sum = torch.zeros((), device=self.compute.device)
         n_photos = 0
-        for portion, (photos, targets) in zip(stage.portions_of(epoch), loader.epoch(epoch), strict=True):
+        batches = zip(stage.portions_of(epoch), loader.epoch(epoch), strict=True)
+        for batch, (portion, (photos, targets)) in enumerate(batches):
             if portion.opens:
                 stage.open_step(epoch, portion.step, scored)
-            loss = self.loss_of(photos, targets)
+            loss = self.loss_of(photos, targets, epoch, batch)
             stage.backward(loss, portion.share)
             loss_sum += loss.detach() * len(targets)
             n_photos += len(targets)
@@ -173,17 +175,16 @@ class Session:
         lines = [line for line in self.history if line["epoch"] >= self.stage.span.first]
         return tuple(line["macro_f1"] for line in lines if line["macro_f1"] is not None)
 
-    def loss_of(self, photos: Tensor, targets: Tensor) -> Tensor:
+    def loss_of(self, photos: Tensor, targets: Tensor, epoch: int, batch: int) -> Tensor:
         """The mean loss of one batch, photos `(n, height, width, 3)` uint8, ready for the backward pass.
 
-        The loss is over the classes that exist under the condition: smoothing, too, gives the others nothing.
+        Targets become distributions over the classes that exist under the condition, are smoothed, then mixed.
         """
+        inputs = self.compute.inputs(photos, self.preprocess)
+        inputs, shares = self.objective.mixed(inputs, self.objective.targets_of(targets), epoch, batch)
         with self.compute.autocast():
-            logits = self.network(self.compute.inputs(photos, self.preprocess))
-        targets = targets.to(self.compute.device)
-        if len(self.possible) < logits.shape[1]:
-            logits, targets = logits[:, self.possible], torch.searchsorted(self.possible, targets)
-        return F.cross_entropy(logits.float(), targets, label_smoothing=self.job.label_smoothing)
+            logits = self.network(inputs)
+        return self.objective(logits, shares)
 
     def refuse_infinite(self, value: float, epoch: int) -> None:
         if not np.isfinite(value):

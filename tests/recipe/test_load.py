@@ -41,11 +41,17 @@ OTHER_VALUES: dict[str, Any] = {
     "ema": 0.9,
     "swa_epochs": 2,
     "patience": 3,
+    "loss": "0.5*focal=1+macro_f1",
+    "class_weights": (1.0, 2.0, 4.0),
     "label_smoothing": 0.2,
+    "smoothing": "others",
+    "mix": ("mixup=0.4", "half_cutmix"),
+    "mix_share": 0.5,
     "warmup_epochs": 0.5,
     "step_epochs": 2,
     "freeze": ("layer1",),
     "sampler": "balanced",
+    "balance_by": ("mask", "age"),
     "keep": "last",
     "score_every": 3,
     "precision": "fp32",
@@ -110,10 +116,24 @@ def test_every_setting_has_a_flag() -> None:
         ("augment", "", ()),
         ("borders", "30,58", (30.0, 58.0)),
         ("leave_out", "27-29,57", ((27.0, 29.0), (57.0, 57.0))),
+        ("loss", {"cross_entropy": 1.0, "macro_f1": 0.5}, "cross_entropy+0.5*macro_f1"),
+        ("class_weights", "1,2,4", (1.0, 2.0, 4.0)),
+        ("class_weights", "balanced", "balanced"),
+        ("mix", "mixup=0.2, cutmix", ("mixup=0.2", "cutmix")),
+        ("mix", "none", ()),
+        ("balance_by", "mask,age", ("mask", "age")),
+        ("balance_by", "", ()),
     ],
 )
-def test_settings_typed_as_text(name: str, typed: str, value: Any) -> None:
+def test_settings_typed_as_text(name: str, typed: Any, value: Any) -> None:
     assert getattr(load_recipe("face-mask").settings_for(["age"], {name: typed}), name) == value
+
+
+def test_a_sum_of_losses_may_be_written_as_a_table(tmp_path: Path) -> None:
+    text = f"{SCHEMA}[train]\nloss = {{ cross_entropy = 1.0, macro_f1 = 0.5 }}\n[train.age]\nloss = {{ focal = 2 }}\n"
+    recipe = load_recipe(write(tmp_path, text))
+    assert recipe.settings_for(["mask"]).loss == "cross_entropy+0.5*macro_f1"
+    assert recipe.settings_for(["age"]).loss == "2*focal"
 
 
 def test_shipped_recipes_load_and_plan_the_mask_task() -> None:

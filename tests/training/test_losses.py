@@ -270,8 +270,11 @@ def test_losses_that_make_no_sense(loss: Any, message: str) -> None:
     [
         ("balancd", 'no class_weights "balancd"; did you mean "balanced"'),
         ("balanced=2", 'class_weights "balanced" takes no number'),
-        ("effective=1", 'class_weights "effective": expected a number from 0, below 1, found "1"'),
-        ("effective=x", "expected a number from 0, below 1"),
+        (
+            "effective=1",
+            'class_weights "effective": expected a number from 0, below 1, found 1; write "effective=0.999"',
+        ),
+        ("effective=x", 'expected a number, found "x"'),
         ((), "expected a rule or numbers above 0"),
         ((1.0, 0.0), "expected a rule or numbers above 0"),
         ((1.0, 2.0), "expected one number for each class, 3 or more, found 2"),

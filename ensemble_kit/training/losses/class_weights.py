@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ensemble_kit.arrays import FloatArray, IntArray
-from ensemble_kit.errors import UsageError, nearest
+from ensemble_kit.errors import UsageError
+from ensemble_kit.training.named import Numbered, find_named
 
 Weigh = Callable[[IntArray], FloatArray]
 """Photos of each class `(n_classes,)`, all above 0 -> the weight of each class."""
@@ -36,18 +36,18 @@ def effective(beta: float, counts: IntArray) -> FloatArray:
     return np.asarray(weights / weights.mean())
 
 
-@dataclass(frozen=True)
-class WeightFamily:
-    """One row of the table: a rule, and the number it takes first, if it takes one."""
+def _effective(beta: float) -> Weigh:
+    if not 0 <= beta < 1:
+        raise UsageError(
+            f'class_weights "effective": expected a number from 0, below 1, found {beta:g}; write "effective=0.999"'
+        )
+    return partial(effective, beta)
 
-    rule: Callable[..., FloatArray]
-    default: float | None = None
 
-
-CLASS_WEIGHTS: Mapping[str, WeightFamily] = {
-    "none": WeightFamily(alike),
-    "balanced": WeightFamily(balanced),
-    "effective": WeightFamily(effective, 0.999),
+CLASS_WEIGHTS: Mapping[str, Weigh | Numbered] = {
+    "none": alike,
+    "balanced": balanced,
+    "effective": Numbered(_effective, 0.999),
 }
 
 
@@ -96,26 +96,10 @@ def find_class_weights(rule: str | Weigh) -> Weigh:
     Raises:
         UsageError: an unknown name, or a number that the rule cannot take.
     """
-    if callable(rule):
+    if not isinstance(rule, str):
         return rule
-    name, equals, number = (part.strip() for part in rule.partition("="))
-    if name not in CLASS_WEIGHTS:
-        raise UsageError(f'no class_weights "{name}"{nearest(name, CLASS_WEIGHTS)}')
-    row = CLASS_WEIGHTS[name]
-    if row.default is None:
-        if equals:
-            raise UsageError(f'class_weights "{name}" takes no number, found "{rule}"; write "{name}"')
-        return row.rule
-    try:
-        value = float(number) if equals else row.default
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < 1:
-        raise UsageError(
-            f'class_weights "{name}": expected a number from 0, below 1, found "{number}"; '
-            f'write "{name}={row.default:g}"'
-        )
-    return partial(row.rule, value)
+    found: Weigh = find_named("class_weights", rule, CLASS_WEIGHTS)
+    return found
 
 
 def check_class_weights(rule: Any) -> None:

@@ -105,7 +105,7 @@ def edited_keys(edits: Sequence[str], section: str) -> set[str]:
 
 
 def with_variant(written: Mapping[str, Any], variant: str) -> dict[str, Any]:
-    """The recipe's sections with those of `[variants.NAME]` laid over; tables are merged (not losses), all else is replaced.
+    """The recipe's sections with those of `[variants.NAME]` laid over; tables of keys are merged, values replaced.
 
     Raises:
         UsageError: the recipe has no such variant.

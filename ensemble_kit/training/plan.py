@@ -6,20 +6,18 @@ from math import ceil
 
 import torch
 
-from ensemble_kit.loading.samplers import epoch_batches
-from ensemble_kit.models.heads import block_head, build_network, mix_seed
+from ensemble_kit.models.heads import block_head, build_network
 from ensemble_kit.training.job import ExpertJob
-from ensemble_kit.training.rows import FoldRows
+from ensemble_kit.training.phases import spans_of
+from ensemble_kit.training.rows import FoldRows, batches_of
 
 
 def steps_of(job: ExpertJob, rows: FoldRows) -> int:
     """Optimiser steps of the whole training."""
-    seed = mix_seed(job.seed, job.fold)
-    steps = 0
-    for phase in job.phases:
-        batches = epoch_batches(job.sampler, rows.train_targets, phase.batch_size, seed, 1)
-        steps += phase.epochs * ceil(len(batches) / phase.accumulate)
-    return steps
+    return sum(
+        span.phase.epochs * ceil(len(batches_of(job, rows, span.first)) / span.phase.accumulate)
+        for span in spans_of(job.phases)
+    )
 
 
 def weights_bytes(job: ExpertJob) -> int:

@@ -13,8 +13,10 @@ from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import DataError
 from ensemble_kit.files import sha256_json
 from ensemble_kit.loading.cache import PhotoCache
-from ensemble_kit.loading.samplers import joint_keys
+from ensemble_kit.loading.samplers import epoch_batches, joint_keys
+from ensemble_kit.models.heads import mix_seed
 from ensemble_kit.training.job import ExpertJob
+from ensemble_kit.training.phases import spans_of
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,14 @@ def balance_keys(job: ExpertJob, table: SampleTable, trained: IntArray) -> IntAr
     is_joint = job.balance_by == ("joint",) and "joint" not in job.schema.names
     names = job.schema.names if is_joint else job.balance_by
     return joint_keys([table.numbers(name, _borders(job, name)) for name in names])
+
+
+def batches_of(job: ExpertJob, rows: FoldRows, epoch: int) -> list[IntArray]:
+    """The batches of one epoch, as positions into `rows.train`: what is drawn depends on (seed, fold, epoch) alone."""
+    phase = next(span.phase for span in spans_of(job.phases) if epoch <= span.last)
+    progress = (epoch - 1) / max(1, job.epochs - 1)
+    seed = mix_seed(job.seed, job.fold)
+    return epoch_batches(job.sampler, rows.train_keys, phase.batch_size, seed, epoch, progress)
 
 
 def under_condition(job: ExpertJob, table: SampleTable) -> BoolArray:

@@ -16,7 +16,6 @@ from ensemble_kit.errors import DivergedError
 from ensemble_kit.files import write_array
 from ensemble_kit.loading.cache import PhotoCache
 from ensemble_kit.loading.dataset import EpochLoader, TrainingPhotos
-from ensemble_kit.loading.samplers import epoch_batches
 from ensemble_kit.loading.transforms import Augment
 from ensemble_kit.models.backbones import backbone_name, load_weights
 from ensemble_kit.models.checkpoint import load_expert
@@ -28,7 +27,7 @@ from ensemble_kit.training.job import EpochLine, ExpertJob
 from ensemble_kit.training.kept import Best, Kept
 from ensemble_kit.training.objective import Objective
 from ensemble_kit.training.phases import Span, spans_of
-from ensemble_kit.training.rows import FoldRows
+from ensemble_kit.training.rows import FoldRows, batches_of
 from ensemble_kit.training.scoring import SCORES, scores
 from ensemble_kit.training.stage import Stage
 
@@ -77,10 +76,7 @@ class Session:
         self.notices = list(rows.notices)
 
     def batches(self, epoch: int) -> list[IntArray]:
-        seed = mix_seed(self.job.seed, self.job.fold)
-        phase = next(span.phase for span in self.spans if epoch <= span.last)
-        progress = (epoch - 1) / max(1, self.job.epochs - 1)
-        return epoch_batches(self.job.sampler, self.rows.train_keys, phase.batch_size, seed, epoch, progress)
+        return batches_of(self.job, self.rows, epoch)
 
     def stage_of(self, span: Span) -> Stage:
         """The phase on the network: a fresh optimiser, and its layers frozen."""

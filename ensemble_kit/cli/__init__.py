@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ensemble_kit.cli import answers, combine, compare_runs, data, diagnose, fit, predict, recipes, run, train
+from ensemble_kit.cli import answers, combine, compare_runs, data, diagnose, fit, predict, recipes, run, soup, train
 from ensemble_kit.errors import EnsembleKitError
 
 app = typer.Typer(
@@ -46,6 +46,7 @@ answers.add_to(app)
 compare_runs.add_to(app)
 data.add_to(app)
 recipes.add_to(app)
+soup.add_to(app)
 
 
 def main() -> None:

@@ -243,7 +243,7 @@ def train_experts(
     before = 0.0
     told: set[str] = set()
     for spec, settings, amount in zip(specs, settings_of, work, strict=True):
-        photos = _photos(run, settings, watcher)
+        photos = photos_for(run, settings, watcher)
         watcher.begin("training", sum(work) * len(chosen))
         for fold in chosen:
             title = f"{describe_expert(spec.attributes, spec.condition)}, fold {fold + 1}/{run.n_folds}"
@@ -289,7 +289,7 @@ def _covered(run: Run, spec: ExpertSpec) -> BoolArray:
     return inside
 
 
-def _photos(run: Run, settings: TrainSettings, watcher: Watcher) -> PhotoCache:
+def photos_for(run: Run, settings: TrainSettings, watcher: Watcher) -> PhotoCache:
     """The decoded photos of the run; one cache serves every expert and fold with the same preprocessing."""
     from ensemble_kit.data.decode import Preprocess
     from ensemble_kit.loading.cache import PhotoCache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -87,6 +87,33 @@ def norms_of(network: nn.Module) -> dict[str, _BatchNorm]:
     """The batch norms that keep running statistics, by name."""
     found = {name: module for name, module in network.named_modules() if isinstance(module, _BatchNorm)}
     return {name: norm for name, norm in found.items() if norm.running_mean is not None}
+
+
+@torch.no_grad()
+def mean_network(networks: Sequence[AnyModule]) -> AnyModule:
+    """A new network whose weights and buffers are the means of several alike; whole numbers are the first one's."""
+    averaged = copy.deepcopy(networks[0])
+    states = [network.state_dict() for network in networks]
+    for name, tensor in averaged.state_dict().items():
+        if tensor.is_floating_point():
+            total = sum((state[name].double() for state in states[1:]), start=states[0][name].double())
+            tensor.copy_(total / len(states))
+    return averaged
+
+
+def moving_norms(network: nn.Module, members: Sequence[nn.Module]) -> list[_BatchNorm]:
+    """The batch norms of `network` whose statistics differ among the members: the others were frozen throughout."""
+    each = [norms_of(member) for member in members]
+    return [
+        norm
+        for name, norm in norms_of(network).items()
+        if not all(_same(norms[name].running_mean, each[0][name].running_mean) for norms in each)
+        or not all(_same(norms[name].running_var, each[0][name].running_var) for norms in each)
+    ]
+
+
+def _same(a: Tensor | None, b: Tensor | None) -> bool:
+    return a is not None and b is not None and torch.equal(a, b)
 
 
 @torch.no_grad()

@@ -19,6 +19,8 @@ from ensemble_kit.training.job import FoldResult
 FORMAT = "ensemble_kit.training_state"
 STATE, PREVIOUS, BEST, OOF = "state.pt", "state.prev.pt", "best.safetensors", "oof.npy"
 METRICS, LOCK, DONE = "metrics.jsonl", "lock", "DONE"
+TRAINED = "trained.safetensors"
+"""What training kept, once a soup has taken its place as `best.safetensors`."""
 
 
 class FoldFolder:
@@ -35,10 +37,11 @@ class FoldFolder:
         self.fingerprint = sha256_json(self.identity)
         self.best = self.path / BEST
         self.oof = self.path / OOF
+        self.trained = self.path / TRAINED
 
     def clear(self) -> None:
         """Forgets an earlier training; DONE first, so that a kill leaves no half of it looking finished."""
-        for name in (DONE, STATE, PREVIOUS, BEST, OOF, METRICS):
+        for name in (DONE, STATE, PREVIOUS, BEST, OOF, METRICS, TRAINED):
             (self.path / name).unlink(missing_ok=True)
         for extra in self.path.glob("epoch*.safetensors"):
             extra.unlink()
@@ -137,6 +140,11 @@ class FoldFolder:
 
     def write_history(self, history: list[dict[str, Any]]) -> None:
         write_text(self.path / METRICS, "".join(json.dumps(line, allow_nan=False) + "\n" for line in history))
+
+    def read_history(self) -> list[dict[str, Any]]:
+        """What `write_history` wrote; nothing when it is not there."""
+        file = self.path / METRICS
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
 
     @contextmanager
     def locked(self) -> Iterator[None]:

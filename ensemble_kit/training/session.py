@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ensemble_kit.arrays import FloatArray, IntArray
+from ensemble_kit.card import Card
 from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import DivergedError
 from ensemble_kit.files import write_array
@@ -203,11 +205,14 @@ class Session:
         """The network that is scored and kept after an epoch: the one that trains, or the mean of its weights."""
         if self.average is None or not self.average.n:
             return self.network
+        with self.compute.autocast():
+            return self.average.answering(self.network, self.stage.frozen, self.plain_inputs(epoch))
+
+    def plain_inputs(self, epoch: int) -> Iterable[Tensor]:
+        """The training photos, not augmented, in batches: what batch-norm statistics are computed over."""
         batch_size, seed = self.stage.phase.batch_size, mix_seed(self.job.seed, self.job.fold, epoch)
         photos = self.photos.photos
-        inputs = plain_batches(photos, self.rows.train, self.preprocess, self.compute, batch_size, seed)
-        with self.compute.autocast():
-            return self.average.answering(self.network, self.stage.frozen, inputs)
+        return plain_batches(photos, self.rows.train, self.preprocess, self.compute, batch_size, seed)
 
     def close_epoch(self, epoch: int, train_loss: float, started: float, trained: float) -> EpochLine:
         """Scores the epoch where that is asked for, writes its checkpoints, then the state, then the history."""
@@ -257,12 +262,17 @@ class Session:
             "where": self.where,
         }
 
-    def finish(self) -> None:
-        """Predicts every held-out photo with the kept weights, then writes DONE."""
+    def load(self, path: Path) -> tuple[Network, Card]:
+        """A checkpoint of this expert, on the device."""
         builder = self.job.backbone
         own = None if isinstance(builder, str) else {backbone_name(builder): builder}
-        network, _ = load_expert(self.files.best, backbones=own)
+        network, card = load_expert(path, backbones=own)
         self.compute.place(network)
+        return network, card
+
+    def finish(self) -> None:
+        """Predicts every held-out photo with the kept weights, then writes DONE."""
+        network, _ = self.load(self.files.best)
         probs = self.probs(network, self.rows.held_out)
         probs[~self.photos.readable[self.rows.held_out]] = np.nan
         write_array(self.files.oof, probs)

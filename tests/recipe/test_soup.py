@@ -1,0 +1,88 @@
+"""`ens soup` on a small run: two folds of one expert, every epoch kept."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from tiny_training import draw_table, tiny_backbone
+
+from ensemble_kit.card import read_card
+from ensemble_kit.errors import DataError, UsageError
+from ensemble_kit.models.backbones import BACKBONES, Backbone
+from ensemble_kit.recipe.load import load_recipe
+from ensemble_kit.recipe.run import Silent, open_run, train_experts
+from ensemble_kit.recipe.soup import soup_files, soup_run
+from ensemble_kit.runs import Run
+
+RECIPE = """
+[schema]
+mask = ["worn", "incorrect", "not_worn"]
+
+[data]
+folds = 2
+
+[train]
+backbone = "tiny"
+weights = "none"
+size = 16
+augment = []
+epochs = 3
+batch_size = 9
+warmup_epochs = 0
+keep = "every 1"
+threads = 1
+precision = "fp32"
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("soup")
+    drawn = draw_table(root / "photos")
+    drawn.frame[["sample_id", "path", "group_id", "mask"]].to_csv(root / "photos" / "photos.csv", index=False)
+    (root / "task.toml").write_text(RECIPE, encoding="utf-8")
+    recipe = load_recipe(root / "task.toml")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKBONES, "tiny", Backbone(tiny_backbone))
+        run = open_run(recipe, root / "photos" / "photos.csv", root / "run", Silent())
+        train_experts(run, recipe, recipe.experts, Silent())
+    return root / "run"
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setitem(BACKBONES, "tiny", Backbone(tiny_backbone))
+    return Run.open(Path(shutil.copytree(trained, tmp_path / "run")))
+
+
+def test_a_run_is_averaged_fold_by_fold_and_stays_whole(run: Run) -> None:
+    before = {fold.fold: fold.checkpoint_sha256 for fold in run.finished()}
+    soups = soup_run(run, Silent(), attributes=("mask",), kind="greedy")
+    assert [soup.title for soup in soups] == ["mask, fold 0", "mask, fold 1"]
+    run.verify()
+    for fold, soup in zip(run.finished(), soups, strict=True):
+        assert (fold.checkpoint_sha256 != before[fold.fold]) == (soup.path is not None)
+        assert ("soup" in read_card(fold.checkpoint).train) == (soup.path is not None)
+    assert all(soup.macro_f1 >= soup.best[1] for soup in soups)
+    assert run.out_of_fold()[0].probs.shape[1:] == (36, 3)
+
+
+def test_checkpoints_know_the_run_they_lie_in(run: Run, tmp_path: Path) -> None:
+    folder = run.finished()[0].folder
+    paths = sorted(folder.glob("epoch*.safetensors"))
+    soup = soup_files(paths[:2], tmp_path / "soup.safetensors", Silent(), kind="greedy")
+    assert soup.n_found == 2
+    assert (tmp_path / "soup.safetensors").exists() == (soup.path is not None)
+    elsewhere = [Path(shutil.copy(path, tmp_path / path.name)) for path in paths]
+    named = soup_files(elsewhere, tmp_path / "other.safetensors", Silent(), run=run, kind="greedy")
+    assert named.n_found == 3
+
+
+def test_what_is_not_there_is_said(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no such expert is finished \(finished: mask\)"):
+        soup_run(run, Silent(), attributes=("age",))
+    lonely = Path(shutil.copy(run.finished()[0].checkpoint, tmp_path.parent / "lonely.safetensors"))
+    with pytest.raises(UsageError, match=r"lies in no run, .*; name one with --run"):
+        soup_files([lonely], tmp_path / "soup.safetensors", Silent())

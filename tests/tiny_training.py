@@ -134,6 +134,7 @@ def make_job(**changed: Any) -> ExpertJob:
         "device": "cpu",
         "workers": 0,
         "threads": 1,
+        "tensorboard": False,
         "seed": 0,
         "fold": 0,
         "n_folds": 2,

@@ -65,6 +65,7 @@ TRAIN_OPTIONS: dict[str, tuple[type, str]] = {
     "device": (str, "auto, cpu or cuda."),
     "workers": (int, "Processes that augment photos."),
     "threads": (int, "CPU threads."),
+    "tensorboard": (bool, "Write each epoch's scalars for TensorBoard too."),
     "seed": (int, "Seed of weights, order and augmentation."),
 }
 

@@ -115,9 +115,12 @@ def check_experts(recipe: Recipe, data: Path | None, specs: Sequence[ExpertSpec]
 def check_names(settings: TrainSettings) -> None:
     """Raises UsageError where a table of the training does not know a name."""
     from ensemble_kit.training import check_job_names, check_objective
+    from ensemble_kit.training.board import check_board
 
     check_job_names(settings.backbone, settings.sampler, settings.augment)
     check_objective(settings.loss, settings.class_weights, settings.smoothing, settings.mix)
+    if settings.tensorboard:
+        check_board()
 
 
 def open_run(

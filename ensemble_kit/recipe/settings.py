@@ -226,6 +226,7 @@ class TrainSettings(Settings):
     device: str = Field("auto", description="auto, cpu or cuda")
     workers: int = Field(0, ge=0, description="worker processes that augment photos")
     threads: int | None = Field(None, ge=1, description="CPU threads; default all cores")
+    tensorboard: bool = Field(False, description="scalars for TensorBoard too, in each fold's folder")
     seed: int = Field(0, ge=0, description="seed of weights, order and augmentation")
     borders: Annotated[tuple[float, ...] | None, BeforeValidator(_numbers)] = Field(
         None, description="borders used for training only, such as 30,58"

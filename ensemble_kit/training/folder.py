@@ -43,8 +43,9 @@ class FoldFolder:
         """Forgets an earlier training; DONE first, so that a kill leaves no half of it looking finished."""
         for name in (DONE, STATE, PREVIOUS, BEST, OOF, METRICS, TRAINED):
             (self.path / name).unlink(missing_ok=True)
-        for extra in self.path.glob("epoch*.safetensors"):
-            extra.unlink()
+        for pattern in ("epoch*.safetensors", "events.out.tfevents.*"):
+            for extra in self.path.glob(pattern):
+                extra.unlink()
 
     def is_done(self) -> bool:
         """Whether this very training has finished and its files are whole.

@@ -25,7 +25,7 @@ from ensemble_kit.training.mixing import Mixer, find_mixer
 from ensemble_kit.training.named import name_of
 from ensemble_kit.training.phases import Phase
 
-NOT_SETTINGS = ("schema", "device", "workers", "threads")
+NOT_SETTINGS = ("schema", "device", "workers", "threads", "tensorboard")
 """Fields that change where and how fast a training runs, not what it is (the schema enters the identity by itself)."""
 
 
@@ -59,6 +59,7 @@ class ExpertJob:
         precision, channels_last, device: see `choose_compute`.
         workers: processes that augment photos; 0 = none. Does not change a bit of the result.
         threads: torch's CPU threads; None leaves them alone.
+        tensorboard: write each epoch's scalars for TensorBoard too.
         borders: class borders for training only, of the one attribute that has borders; None = the schema's.
         leave_out: closed ranges of that attribute's number that are not trained on.
     """
@@ -92,6 +93,7 @@ class ExpertJob:
     device: str
     workers: int
     threads: int | None
+    tensorboard: bool
     seed: int
     fold: int
     n_folds: int
@@ -244,6 +246,7 @@ class EpochLine:
         val_loss, accuracy, macro_f1: on the held-out photos under the expert's condition, with the schema's borders;
             None after an epoch that was not scored.
         best: whether this is the best epoch so far.
+        rates: part of the network (backbone, head) -> its rate at the epoch's last step.
     """
 
     expert: str
@@ -257,6 +260,7 @@ class EpochLine:
     seconds: float
     photos_per_second: float
     best: bool
+    rates: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

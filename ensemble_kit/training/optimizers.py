@@ -98,17 +98,18 @@ def _timm_optimizer(name: str) -> OptimizerBuilder:
 def make_optimizer(network: nn.Module, phase: Phase) -> torch.optim.Optimizer:
     """The phase's optimiser: one rate for the backbone and one for the head, no decay on biases and norms.
 
-    Frozen parameters are in no group. Each group keeps its peak rate under `peak_lr`.
+    Frozen parameters are in no group. Each group keeps its peak rate under `peak_lr` and what it is of under `part`.
     """
     groups = []
     backbone = list(network.backbone.parameters())  # type: ignore[union-attr]
     inside = {id(p) for p in backbone}
     rest = [p for p in network.parameters() if id(p) not in inside]
-    for part, rate in ((backbone, phase.backbone_lr), (rest, phase.head_lr)):
+    for name, part, rate in (("backbone", backbone, phase.backbone_lr), ("head", rest, phase.head_lr)):
         for decays, weight_decay in ((True, phase.weight_decay), (False, 0.0)):
             params = [p for p in part if p.requires_grad and _decays(p) == decays]
             if params:
-                groups.append({"params": params, "lr": rate, "peak_lr": rate, "weight_decay": weight_decay})
+                own = {"params": params, "lr": rate, "peak_lr": rate, "weight_decay": weight_decay, "part": name}
+                groups.append(own)
     return find_optimizer(phase.optimizer)(groups)
 
 

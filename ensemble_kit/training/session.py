@@ -24,13 +24,14 @@ from ensemble_kit.models.checkpoint import load_expert
 from ensemble_kit.models.compute import Compute, predict_probs
 from ensemble_kit.models.heads import Network, block_head, build_network, close_outputs, mix_seed
 from ensemble_kit.training.averaging import Average, average_for, plain_batches
+from ensemble_kit.training.board import Board
 from ensemble_kit.training.folder import FoldFolder
 from ensemble_kit.training.job import EpochLine, ExpertJob
 from ensemble_kit.training.kept import Best, Kept
 from ensemble_kit.training.objective import Objective
 from ensemble_kit.training.phases import Span, spans_of
 from ensemble_kit.training.rows import FoldRows, batches_of
-from ensemble_kit.training.scoring import SCORES, scores
+from ensemble_kit.training.scoring import scores
 from ensemble_kit.training.stage import Stage
 
 CHECK_EVERY = 16
@@ -76,6 +77,7 @@ class Session:
         self.kept = Kept(job, table, files, rows, (self.head,), self.where)
         self.history: list[dict[str, Any]] = []
         self.notices = list(rows.notices)
+        self.board = Board(files.path) if job.tensorboard else None
 
     def batches(self, epoch: int) -> list[IntArray]:
         return batches_of(self.job, self.rows, epoch)
@@ -232,11 +234,16 @@ class Session:
             seconds=time.perf_counter() - started,
             photos_per_second=len(self.rows.train) / trained,
             best=is_best,
-            **{name: metrics.get(name) for name in SCORES},
+            rates=self.stage.rates(),
+            val_loss=metrics.get("val_loss"),
+            accuracy=metrics.get("accuracy"),
+            macro_f1=metrics.get("macro_f1"),
         )
         self.history.append(line.to_json())
         self.files.save_state(self.state())
         self.files.write_history(self.history)
+        if self.board is not None:
+            self.board.add(line)
         return line
 
     def is_over(self, metrics: dict[str, float]) -> bool:

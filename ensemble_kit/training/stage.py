@@ -90,6 +90,10 @@ class Stage:
         set_rates(self.optimizer, self.schedule(moment))
         self.optimizer.zero_grad(set_to_none=True)
 
+    def rates(self) -> dict[str, float]:
+        """The rates of the last step, by part of the network."""
+        return {group["part"]: float(group["lr"]) for group in self.optimizer.param_groups}
+
     def backward(self, loss: Tensor, share: float) -> None:
         """Adds a batch's gradient to the step's."""
         torch.autograd.backward(loss if share == 1 else loss * share)

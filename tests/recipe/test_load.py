@@ -59,6 +59,7 @@ OTHER_VALUES: dict[str, Any] = {
     "device": "cpu",
     "workers": 1,
     "threads": 1,
+    "tensorboard": True,
     "seed": 9,
     "borders": (30.0, 58.0),
     "leave_out": ((57.0, 59.0),),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from ensemble_kit.data.samples import SampleTable
 
 
-def predictions_current(folder: Path, table: SampleTable, checkpoint_sha256: Collection[str]) -> bool:
+def predictions_current(
+    folder: Path, table: SampleTable, checkpoint_sha256: Collection[str], tta: Sequence[str] | None = None
+) -> bool:
     """Whether `folder` holds the predictions of exactly these checkpoints on exactly these photos, all of it whole.
 
     The one answer for every command: what is not current is predicted.
@@ -25,20 +27,31 @@ def predictions_current(folder: Path, table: SampleTable, checkpoint_sha256: Col
         folder: may not exist.
         table: the samples, in the set's order.
         checkpoint_sha256: hashes of the checkpoint files.
+        tta: the views that it must have averaged; None = whichever.
     """
-    found = {sha256 for _, sha256 in saved_layers(folder, table)}
+    found = {sha256 for _, sha256 in saved_layers(folder, table, tta)}
     return bool(found) and found == set(checkpoint_sha256)
 
 
-def saved_layers(folder: Path, table: SampleTable) -> dict[tuple[str, str], FloatArray]:
+def saved_tta(folder: Path) -> tuple[str, ...]:
+    """The views that the predictions in `folder` averaged; none when there are no predictions."""
+    try:
+        return tuple(str(name) for name in read_prediction_json(folder)["created"].get("tta", ()))
+    except (DataError, KeyError, TypeError, AttributeError):
+        return ()
+
+
+def saved_layers(
+    folder: Path, table: SampleTable, tta: Sequence[str] | None = None
+) -> dict[tuple[str, str], FloatArray]:
     """What `folder` holds of these very photos: (expert, hash of its checkpoint) -> `(n_samples, n_classes)`, mapped.
 
     Nothing when the set is missing or damaged, when its photos are others or changed since, or when it does not say
-    which they were.
+    which they were. Nothing, too, when `tta` is given and other views were averaged.
     """
     try:
         content = read_prediction_json(folder)
-        if not _same_photos(content, table):
+        if not _same_photos(content, table) or (tta is not None and set(saved_tta(folder)) != set(tta)):
             return {}
         read_problems(folder)
         experts = zip(load_predictions(folder), content["experts"], strict=True)

@@ -16,6 +16,7 @@ from ensemble_kit.arrays import ByteArray, FloatArray
 from ensemble_kit.card import Card, Head, read_card
 from ensemble_kit.current import photos_sha256, predictions_current, saved_layers
 from ensemble_kit.data.decode import Preprocess
+from ensemble_kit.data.preparers import Preparer
 from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.files import sha256_file
@@ -25,7 +26,8 @@ from ensemble_kit.loading.leftovers import remove_leftovers
 from ensemble_kit.models.backbones import Builder
 from ensemble_kit.models.checkpoint import load_expert
 from ensemble_kit.models.compute import Compute, choose_compute, num_threads, predict_probs
-from ensemble_kit.models.heads import Network
+from ensemble_kit.models.heads import HeadBuilder, Network
+from ensemble_kit.models.views import View, find_views
 from ensemble_kit.predictions import Predictions, read_problems, save_predictions
 from ensemble_kit.schema import Schema
 
@@ -75,6 +77,9 @@ def predict_table(
     cache: Path | None = None,
     watcher: Progress | None = None,
     backbones: Mapping[str, Builder] | None = None,
+    heads: Mapping[str, HeadBuilder] | None = None,
+    preparers: Mapping[str, Preparer] | None = None,
+    tta: Sequence[str] = (),
     command: str = "ens predict",
 ) -> Path:
     """Writes the prediction set `out`: each checkpoint's probabilities for each photo of `table`.
@@ -88,7 +93,8 @@ def predict_table(
         batch_size: photos a forward pass; 16 to 64 is best on a CPU.
         threads: torch's CPU threads; None leaves them alone.
         cache: folder of photo caches; one of these very photos and preparation spares the decoding.
-        backbones: builders for backbones of one's own.
+        backbones, heads, preparers: backbones, heads and preparing steps of one's own, by the name in the card.
+        tta: names of `VIEWS`; probabilities are the mean over the plain photo and these views of it.
 
     Raises:
         DataError: a checkpoint that cannot be read, or of another schema than the table or the other checkpoints.
@@ -98,17 +104,18 @@ def predict_table(
         raise UsageError(f"predict: expected photos and checkpoints, found {len(table)} and {len(checkpoints)}")
     if batch_size < 1:
         raise UsageError(f"batch size: expected at least 1, found {batch_size}")
+    views = find_views(tta)
     voters = _voters(checkpoints, table)
     out = Path(out)
     remove_leftovers(out, SCRATCH)
-    if predictions_current(out, table, {voter.sha256 for voter in voters}):
+    if predictions_current(out, table, {voter.sha256 for voter in voters}, tta):
         return out
     photos = photos_sha256(table)  # before they are looked at: photos that change meanwhile are predicted again
-    saved = saved_layers(out, table)
+    saved = saved_layers(out, table, tta)
     layers = {voter: saved[voter.key] for voter in voters if voter.key in saved}
     problems = read_problems(out) if layers else []
     compute = choose_compute(device, precision)
-    networks = {v.path: load_expert(v.path, backbones=backbones)[0] for v in voters if v not in layers}
+    networks = {v.path: load_expert(v.path, backbones=backbones, heads=heads)[0] for v in voters if v not in layers}
     for network in networks.values():
         compute.place(network)
     out.mkdir(parents=True, exist_ok=True)
@@ -117,8 +124,8 @@ def predict_table(
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f".predict-{os.getpid()}-", dir=out)))
         fresh = {v: _layer(scratch / f"{i}.npy", len(table), v) for i, v in enumerate(voters) if v not in layers}
         if fresh:
-            problems = _fill(fresh, table, networks, compute, batch_size, cache, watcher)
-        _save(out, table, voters, layers | fresh, problems, command, photos)
+            problems = _fill(fresh, table, networks, compute, batch_size, cache, watcher, views, preparers)
+        _save(out, table, voters, layers | fresh, problems, command, photos, tta)
     return out
 
 
@@ -176,9 +183,12 @@ def _fill(
     batch_size: int,
     cache: Path | None,
     watcher: Progress | None,
+    views: Sequence[View],
+    preparers: Mapping[str, Preparer] | None,
 ) -> list[tuple[str, str, str]]:
     """Fills the layers window by window; returns (id, path, problem) of the photos that cannot be read."""
-    preprocess = {voter.path: Preprocess.from_json(voter.card.preprocess) for voter in layers}
+    preprocess = {voter.path: Preprocess.from_json(voter.card.preprocess, preparers) for voter in layers}
+    spans = {voter.path: [head.outputs for head in voter.card.heads] for voter in layers}
     problems: dict[int, str] = {}
     if watcher is not None:
         watcher.begin("predicting", len(table) * len(networks))
@@ -188,11 +198,11 @@ def _fill(
         bad = [row - start for row, _ in found]
         for path, network in networks.items():
             window = photos[geometry(preprocess[path])]
-            probs = predict_probs(network, window, preprocess[path], compute, batch_size)
+            probs = predict_probs(network, window, preprocess[path], compute, batch_size, None, spans[path], views)
             probs[bad] = np.nan
             for voter, layer in layers.items():
                 if voter.path == path:
-                    layer[start : start + len(window)] = _head_probs(probs, voter.head)
+                    layer[start : start + len(window)] = probs[:, slice(*voter.head.outputs)]
             done += len(window)
             if watcher is not None:
                 watcher.advance(done)
@@ -200,15 +210,6 @@ def _fill(
         watcher.end()
     ids, paths = table.ids, table.frame["path"].tolist()
     return [(str(ids[row]), paths[row], problem) for row, problem in sorted(problems.items())]
-
-
-def _head_probs(probs: FloatArray, head: Head) -> FloatArray:
-    """One head's columns, as probabilities of their own: a softmax over some logits is the renormalised whole."""
-    if head.outputs == (0, probs.shape[1]):
-        return probs
-    part = probs[:, slice(*head.outputs)].astype(np.float64)
-    shares: FloatArray = (part / part.sum(axis=1, keepdims=True)).astype(np.float32)
-    return shares
 
 
 Window = tuple[int, dict[Geometry, ByteArray], list[tuple[int, str]]]
@@ -244,6 +245,7 @@ def _save(
     problems: Sequence[tuple[str, str, str]],
     command: str,
     photos: str,
+    tta: Sequence[str],
 ) -> None:
     experts, hashes = [], []
     for expert in dict.fromkeys(voter.expert for voter in voters):
@@ -263,5 +265,12 @@ def _save(
         )
         hashes.append({voter.name: voter.sha256 for voter in chosen})
     save_predictions(
-        out, experts, table.schema, checkpoints=hashes, problems=problems, command=command, photos_sha256=photos
+        out,
+        experts,
+        table.schema,
+        checkpoints=hashes,
+        problems=problems,
+        command=command,
+        photos_sha256=photos,
+        tta=tta,
     )

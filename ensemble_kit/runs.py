@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensemble_kit.arrays import Condition, IntArray
+from ensemble_kit.card import Head
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.files import read_array, read_json, sha256_bytes, sha256_file, sha256_json, slug, write_json
 from ensemble_kit.graph import Graph, check_condition, describe_expert
@@ -40,13 +41,17 @@ KEYS = ("format", "version", *IDENTITY, *OTHERS)
 
 @dataclass(frozen=True)
 class FinishedFold:
-    """One trained fold of one expert; its files have been there and whole when DONE was written."""
+    """One trained fold of one expert; its files have been there and whole when DONE was written.
+
+    `heads` says what the columns of its out-of-fold predictions are; empty = one a joint class of the attributes.
+    """
 
     attributes: tuple[str, ...]
     condition: Condition
     fold: int
     folder: Path
     checkpoint_sha256: str
+    heads: tuple[Head, ...] = ()
 
     @property
     def checkpoint(self) -> Path:
@@ -205,7 +210,9 @@ class Run:
                 if not isinstance(done, dict) or not {"fold", "best_sha256"} <= set(done):
                     raise DataError(f"{done_file}: not what a finished fold leaves; train it anew with --restart")
                 names = tuple(expert["attributes"])
-                found.append(FinishedFold(names, condition, int(done["fold"]), done_file.parent, done["best_sha256"]))
+                heads = tuple(Head.from_json(head) for head in done.get("heads", ()))
+                number, sha256 = int(done["fold"]), str(done["best_sha256"])
+                found.append(FinishedFold(names, condition, number, done_file.parent, sha256, heads))
         return sorted(found, key=self._order)
 
     def _order(self, fold: FinishedFold) -> tuple[Any, ...]:
@@ -244,13 +251,27 @@ class Run:
             empty = np.full((len(self.folds), values.shape[1]), np.nan, dtype=np.float32)
             _, probs = experts.setdefault(fold.folder.parent, (fold, empty))
             probs[rows] = values
-        return [self._predictions(fold, probs) for fold, probs in experts.values()]
+        return [found for fold, probs in experts.values() for found in self._predictions(fold, probs)]
 
-    def _predictions(self, fold: FinishedFold, probs: np.ndarray[Any, Any]) -> Predictions:
-        attributes = tuple(self.schema[name] for name in fold.attributes)
+    def _predictions(self, fold: FinishedFold, probs: np.ndarray[Any, Any]) -> list[Predictions]:
+        """One a head of the expert, in the columns that it predicts."""
+        return [
+            Predictions(
+                [self.schema[name] for name in head.attributes],
+                [probs[:, slice(*head.outputs)]],
+                self.table.ids,
+                fold.condition,
+                head.classes,
+                ["out-of-fold"],
+                edges=head.edges,
+                to=None if head.edges else head.collapse,
+            )
+            for head in fold.heads or (self._whole(fold),)
+        ]
+
+    def _whole(self, fold: FinishedFold) -> Head:
         block = self.schema.block(fold.attributes)
-        classes = tuple(tuple(a.classes[i] for a, i in zip(attributes, row, strict=True)) for row in block.paths)
-        return Predictions(attributes, [probs], self.table.ids, fold.condition, classes, ["out-of-fold"])
+        return Head(fold.attributes, block.class_rows(), (0, block.n_joint))
 
     def verify(self) -> None:
         """Raises DataError when a finished checkpoint is not the one that was written."""

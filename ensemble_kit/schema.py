@@ -247,6 +247,10 @@ class Schema:
         """`worn / male / <30`, one name a joint class."""
         return [" / ".join(a.classes[i] for a, i in zip(self.attributes, row, strict=True)) for row in self.paths]
 
+    def class_rows(self) -> tuple[tuple[str, ...], ...]:
+        """One row of class names a joint class."""
+        return tuple(tuple(a.classes[i] for a, i in zip(self.attributes, row, strict=True)) for row in self.paths)
+
     def to_json(self) -> dict[str, Any]:
         attributes = [
             {"name": a.name, "classes": list(a.classes), "borders": None if a.borders is None else list(a.borders)}

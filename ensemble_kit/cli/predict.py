@@ -13,6 +13,10 @@ from ensemble_kit.cli.options import DEFAULT_RECIPE, Device, Json, OtherData, Re
 Batch = Annotated[int, typer.Option(envvar="ENS_PREDICT_BATCH_SIZE", min=1, help="Photos a step.")]
 Precision = Annotated[str | None, typer.Option(envvar="ENS_PRECISION", help="auto, fp32 or bf16; default as trained.")]
 Threads = Annotated[int | None, typer.Option(envvar="ENS_THREADS", min=1, help="CPU threads; default as trained.")]
+Tta = Annotated[
+    str | None,
+    typer.Option(envvar="ENS_TTA", help="Average over further views of each photo: flip, or flip,zoom; bright, dark."),
+]
 
 
 def predict(
@@ -24,6 +28,7 @@ def predict(
     batch_size: Batch = 32,
     precision: Precision = None,
     threads: Threads = None,
+    tta: Tta = None,
 ) -> None:
     """Write the probabilities of every expert and checkpoint of a run on the evaluation photos."""
     from ensemble_kit.cli.progress import TerminalWatcher
@@ -32,8 +37,10 @@ def predict(
 
     opened = Run.open(run or default_run())
     options = {"device": device, "precision": precision, "threads": threads, "batch_size": batch_size}
+    views = [name.strip() for name in (tta or "").split(",") if name.strip()]
     with TerminalWatcher() as watcher:
-        folder = predict_run(opened, read_part_of(opened, data, part), name or part, watcher, given(options))
+        table = read_part_of(opened, data, part)
+        folder = predict_run(opened, table, name or part, watcher, {**given(options), "tta": views})
         watcher.say(f"predictions: {folder}")
         watcher.say(f"next: ens combine {opened.folder}" + (f" --name {name}" if name else ""))
 

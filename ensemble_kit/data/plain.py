@@ -11,7 +11,7 @@ from typing import Any
 
 from ensemble_kit.data.listing import is_photo_name, names_of, number_inside, visible
 from ensemble_kit.data.rows import Rows, number_or_none, read_parquet, read_rows
-from ensemble_kit.data.table import Problem, SampleTable, check_inside, parse_labels
+from ensemble_kit.data.table import Problem, SampleTable, check_inside, parse_boxes, parse_labels
 from ensemble_kit.errors import DataError, nearest
 from ensemble_kit.schema import Attribute, Schema
 
@@ -93,6 +93,7 @@ def read_table(data: Path, schema: Schema, part: str) -> SampleTable:
         "path": rows["path"],
         "group_id": _groups(rows),
         **labels,
+        **parse_boxes(rows),
     }
     keep = _rows_of_part(rows, part)
     if not keep:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KEYS = ("sample_id", "path", "group_id")
-RESERVED = (*KEYS, "fold", "split")
+BOX = ("box_left", "box_top", "box_right", "box_bottom")
+"""The face's box in the photo, in pixels or as shares of it; a table has all four columns or none."""
+RESERVED = (*KEYS, "fold", "split", *BOX)
 """Columns that tables have beside the labels, so no attribute may be called like one."""
 
 
@@ -52,7 +54,8 @@ class SampleTable:
     Attributes:
         frame: columns `sample_id` (unique text), `path` (relative to `root`, with "/"), `group_id` (what is never
             split across folds: the person), then one column per labelled attribute of the schema: class names as
-            text ("" = unlabelled), or for an attribute with borders the number itself (NaN = unlabelled).
+            text ("" = unlabelled), or for an attribute with borders the number itself (NaN = unlabelled). Last the
+            columns of `BOX` where there are any (NaN = no box).
         root: the folder that every path starts from.
         schema: what the attribute columns mean.
         problems: what the reader found and went on from.
@@ -91,6 +94,8 @@ class SampleTable:
             if attribute.name in columns:
                 data[attribute.name] = _labels(columns[attribute.name], attribute)
                 attribute.numbers(data[attribute.name])
+        if BOX[0] in columns:
+            data |= {name: np.array(list(columns[name]), dtype=np.float64) for name in BOX}
         _refuse_repeated(data["sample_id"])
         _refuse_impossible(data, schema)
         return cls(pd.DataFrame(data), Path(root), schema, tuple(problems))
@@ -190,8 +195,8 @@ class SampleTable:
         for line, text in zip(rows.lines, rows["path"], strict=True):
             check_inside(text, f"{path} line {line}")
         labels = {a.name: parse_labels(rows, a) for a in schema.attributes if a.name in rows.columns}
-        table = cls.from_columns({key: rows[key] for key in KEYS} | labels, root, schema)
-        return replace(table, other_roots=dict(other_roots or {}))
+        found = {key: rows[key] for key in KEYS} | labels | parse_boxes(rows)
+        return replace(cls.from_columns(found, root, schema), other_roots=dict(other_roots or {}))
 
 
 @dataclass
@@ -291,6 +296,22 @@ def parse_labels(rows: Rows, attribute: Attribute, column: str | None = None) ->
             found = f'found "{text}"{nearest(text, attribute.classes)}'
             raise DataError(f"{rows.source} line {line}: {name} must be one of {', '.join(attribute.classes)}, {found}")
     return list(rows[name])
+
+
+def parse_boxes(rows: Rows) -> dict[str, list[float]]:
+    """The columns of `BOX` of a table, NaN where empty; nothing when it has none of them.
+
+    Raises:
+        DataError: some of them only, or text where a number belongs.
+    """
+    found = [name for name in BOX if name in rows.columns]
+    if found and len(found) < len(BOX):
+        missing = next(name for name in BOX if name not in found)
+        raise DataError(f"{rows.source}: a box has the columns {', '.join(BOX)}; {missing} is missing")
+    return {
+        name: [float("nan") if text == "" else _number(rows, line, name, text) for line, text in rows.pairs(name)]
+        for name in found
+    }
 
 
 def _number(rows: Rows, line: int, name: str, text: str) -> float:

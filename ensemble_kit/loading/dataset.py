@@ -17,13 +17,13 @@ Key = tuple[int, int, int]
 """(epoch, draw, position): a sample drawn twice in an epoch is augmented in two ways."""
 
 
-class TrainingPhotos(Dataset[tuple[ByteArray, int]]):
+class TrainingPhotos(Dataset[tuple[ByteArray, IntArray]]):
     """Training photos by key: the epoch is part of it, so that workers may live through all epochs.
 
     Args:
         photos: `(n_photos, height, width, 3)` uint8, the whole cache.
         rows: `(n_samples,)` which of them are trained on.
-        targets: `(n_samples,)` class numbers.
+        targets: `(n_samples,)` column numbers, or `(n_samples, n_heads)`.
     """
 
     def __init__(self, photos: ByteArray, rows: IntArray, targets: IntArray, augment: Augment):
@@ -32,16 +32,16 @@ class TrainingPhotos(Dataset[tuple[ByteArray, int]]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, key: Key) -> tuple[ByteArray, int]:
+    def __getitem__(self, key: Key) -> tuple[ByteArray, IntArray]:
         epoch, draw, position = key
         photo = np.asarray(self.photos[int(self.rows[position])])
-        return self.augment(photo, epoch, draw), int(self.targets[position])
+        return self.augment(photo, epoch, draw), np.asarray(self.targets[position])
 
 
-def collate(samples: Sequence[tuple[ByteArray, int]]) -> tuple[Tensor, Tensor]:
-    """-> photos `(n, height, width, 3)` uint8, targets `(n,)` int64."""
+def collate(samples: Sequence[tuple[ByteArray, IntArray]]) -> tuple[Tensor, Tensor]:
+    """-> photos `(n, height, width, 3)` uint8, targets `(n,)` or `(n, n_heads)` int64."""
     photos = torch.from_numpy(np.stack([photo for photo, _ in samples]))
-    return photos, torch.tensor([target for _, target in samples], dtype=torch.int64)
+    return photos, torch.from_numpy(np.stack([target for _, target in samples]))
 
 
 class EpochLoader:

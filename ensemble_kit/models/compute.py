@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ensemble_kit.arrays import ByteArray, FloatArray, IntArray
 from ensemble_kit.data.decode import Preprocess
 from ensemble_kit.errors import UsageError, nearest
+from ensemble_kit.models.views import View
 
 PRECISIONS = ("auto", "fp32", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
@@ -96,19 +97,40 @@ def predict_probs(
     compute: Compute,
     batch_size: int,
     rows: IntArray | None = None,
+    spans: Sequence[tuple[int, int]] | None = None,
+    views: Sequence[View] = (),
 ) -> FloatArray:
-    """Softmax over all outputs, `(n_samples, n_outputs)` float32, computed in float32. Leaves the network in eval mode.
+    """Softmax over each head's columns, `(n_samples, n_columns)` float32, computed in float32.
+
+    Leaves the network in eval mode.
 
     Args:
         photos: `(n_photos, height, width, 3)` uint8, prepared; may be a memmap.
         rows: `(n_samples,)` which photos, at least one; all when left out.
+        spans: first column and the one after the last of each head, side by side; one head of all when left out.
+        views: further ways to look at each photo; the probabilities are the mean over the plain photo and these.
     """
     network.eval()
     chosen = np.arange(len(photos)) if rows is None else rows
     parts = []
     for start in range(0, len(chosen), batch_size):
         batch = torch.from_numpy(np.asarray(photos[chosen[start : start + batch_size]]))
-        with compute.autocast():
-            logits = network(compute.inputs(batch, preprocess))
-        parts.append(logits.float().softmax(dim=1).cpu().numpy())
+        probs = _softmax(network, batch, preprocess, compute, spans)
+        for view in views:
+            probs = probs + _softmax(network, view(batch), preprocess, compute, spans)
+        parts.append((probs / (1 + len(views)) if views else probs).cpu().numpy())
     return np.concatenate(parts)
+
+
+def _softmax(
+    network: nn.Module,
+    photos: Tensor,
+    preprocess: Preprocess,
+    compute: Compute,
+    spans: Sequence[tuple[int, int]] | None,
+) -> Tensor:
+    with compute.autocast():
+        logits = network(compute.inputs(photos, preprocess))
+    if spans is None or len(spans) == 1:
+        return torch.softmax(logits.float(), dim=1)
+    return torch.cat([torch.softmax(logits[:, first:last].float(), dim=1) for first, last in spans], dim=1)

@@ -148,8 +148,7 @@ def head_name(head: str | HeadBuilder) -> str:
 def block_head(schema: Schema, attributes: Sequence[str]) -> Head:
     """The head that predicts a block's joint classes, one column each."""
     block = schema.block(attributes)
-    rows = [tuple(a.classes[i] for a, i in zip(block.attributes, row, strict=True)) for row in block.paths]
-    return Head(tuple(attributes), tuple(rows), (0, block.n_joint))
+    return Head(tuple(attributes), block.class_rows(), (0, block.n_joint))
 
 
 def parts_of(heads: Sequence[Head], edges: Sequence[Sequence[float] | None] | None = None) -> list[Part]:

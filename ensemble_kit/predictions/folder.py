@@ -38,6 +38,7 @@ def save_predictions(
     problems: Sequence[tuple[str, str, str]] = (),
     command: str = "",
     photos_sha256: str | None = None,
+    tta: Sequence[str] = (),
 ) -> None:
     """Writes a prediction set; `predictions.json` comes last, and without it the folder is none.
 
@@ -47,6 +48,7 @@ def save_predictions(
         problems: (sample_id, path, problem) of photos that could not be predicted, for `errors.csv`.
         command: what made the set.
         photos_sha256: which photos they are, see `current.photos_sha256`; None = not known.
+        tta: the views that were averaged with the plain photo.
 
     Raises:
         DataError: experts on different photos, or whose classes are not the schema's.
@@ -70,7 +72,7 @@ def save_predictions(
     write_text(folder / "errors.csv", text.getvalue())
     content = {"format": FORMAT, "version": VERSION, "n_samples": len(ids), "ids_sha256": ids_sha256(ids)}
     versions = {"python": platform.python_version(), "numpy": np.__version__}
-    created = {"command": command, "versions": versions, "photos_sha256": photos_sha256}
+    created = {"command": command, "versions": versions, "photos_sha256": photos_sha256, "tta": list(tta)}
     content |= {"schema": schema.to_json(), "experts": entries, "created": created}
     write_json(folder / "predictions.json", content)
 

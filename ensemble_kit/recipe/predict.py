@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ensemble_kit.current import saved_tta
 from ensemble_kit.errors import DataError, UsageError, nearest
 from ensemble_kit.files import read_json
 from ensemble_kit.predictions import read_problems
@@ -37,7 +38,8 @@ def predict_run(run: Run, table: SampleTable, name: str, watcher: Watcher, optio
     """Makes the prediction set `name` current: every finished checkpoint of the run on the samples of `table`.
 
     Args:
-        options: device, precision, threads, batch_size; those left out are as in the training.
+        options: device, precision, threads, batch_size; those left out are as in the training. tta; left out as in
+            the set that is there.
 
     Raises:
         DataError: no finished checkpoint, or one that was changed since its training.
@@ -49,6 +51,7 @@ def predict_run(run: Run, table: SampleTable, name: str, watcher: Watcher, optio
     watcher.say(f"predicting {len(table)} photos with {len(checkpoints)} checkpoints")
     settings = {**machine_of(run), **options}
     folder = run.predictions_folder(name)
+    settings.setdefault("tta", saved_tta(folder))
     predict_table(table, checkpoints, folder, cache=run.folder / "cache", watcher=watcher, **settings)
     unread = {sample_id for sample_id, _, _ in read_problems(folder)}
     if unread:

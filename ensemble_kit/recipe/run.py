@@ -13,6 +13,7 @@ from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.graph import describe_expert
 from ensemble_kit.recipe.load import ExpertSpec, Recipe
 from ensemble_kit.recipe.phases import epochs_of, phases_of
+from ensemble_kit.recipe.preparing import column_keys, preprocess_keys, preprocess_of
 from ensemble_kit.recipe.settings import PHASE_KEYS, DataSettings, TrainSettings
 from ensemble_kit.runs import Run
 
@@ -117,7 +118,8 @@ def check_names(settings: TrainSettings) -> None:
     from ensemble_kit.training import check_job_names, check_objective
     from ensemble_kit.training.board import check_board
 
-    check_job_names(settings.backbone, settings.sampler, settings.augment)
+    own = settings.head, settings.output, settings.prepare
+    check_job_names(settings.backbone, settings.sampler, settings.augment, *own)
     check_objective(settings.loss, settings.class_weights, settings.smoothing, settings.mix)
     if settings.tensorboard:
         check_board()
@@ -194,6 +196,7 @@ def job_of(run: Run, spec: ExpertSpec, settings: TrainSettings, fold: int) -> Ex
 
     plain = settings.model_dump(exclude={"min_steps", "phases", *PHASE_KEYS})
     plain |= {"phases": phases_of(settings, photos_of(run, spec, fold))}
+    plain |= preprocess_keys(run.table, settings) | column_keys(run.table, spec.attributes, settings)
     if not has_borders(run.schema, spec):  # shared settings: they are about the attribute that is measured
         plain |= {"borders": None, "leave_out": ()}
     return ExpertJob(
@@ -294,10 +297,9 @@ def _covered(run: Run, spec: ExpertSpec) -> BoolArray:
 
 def photos_for(run: Run, settings: TrainSettings, watcher: Watcher) -> PhotoCache:
     """The decoded photos of the run; one cache serves every expert and fold with the same preprocessing."""
-    from ensemble_kit.data.decode import Preprocess
     from ensemble_kit.loading.cache import PhotoCache
 
-    preprocess = Preprocess(size=settings.size, crop=settings.crop, mean=settings.mean, std=settings.std)
+    preprocess = preprocess_of(run.table, settings)
     watcher.begin("decoding photos", len(run.table))
     return PhotoCache.build(
         run.table,

@@ -12,7 +12,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from ensemble_kit.data.columns import check_columns
+from ensemble_kit.errors import UsageError
+
 Share = Annotated[float, Field(gt=0, le=1)]
+Part = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
 Channel = tuple[float, float, float]
 
 IMAGENET_MEAN: Channel = (0.485, 0.456, 0.406)
@@ -48,6 +53,16 @@ def _range(text: str) -> tuple[float, float]:
 
 def _numbers(value: Any) -> Any:
     return [float(part) for part in value.split(",")] if isinstance(value, str) else value
+
+
+def _columns(value: Any) -> Any:
+    """`"20,30,45"` becomes edges; a name stays one."""
+    return _numbers(value) if isinstance(value, str) and re.fullmatch(r"[\d.,\s]+", value) else value
+
+
+def _place(value: Any) -> Any:
+    """`"0.4,0.5"` becomes shares; center and boxes stay names."""
+    return _numbers(value) if isinstance(value, str) and re.fullmatch(r"[\d.,\s]+", value) else value
 
 
 def _names(value: Any) -> Any:
@@ -152,9 +167,27 @@ class TrainSettings(Settings):
 
     backbone: str = Field("resnet18", description="feature network")
     weights: str = Field("imagenet", description="imagenet, none, or a checkpoint file")
+    head: str = Field("linear", description="linear, deep=256 (two layers), or conv=128 (a convolution before pooling)")
+    heads: Literal["joint", "separate"] = Field(
+        "joint", description="of a block: one output a joint class, or a head an attribute on one backbone"
+    )
+    output: str = Field("classes", description="classes, ordinal or regression (of a measured attribute)")
+    columns: Annotated[str | tuple[float, ...], BeforeValidator(_columns)] = Field(
+        "classes",
+        description="of a measured attribute: classes, years, years=61, bins=11, or edges such as 20,30,60",
+    )
     size: Annotated[tuple[int, int], BeforeValidator(_pair)] = Field((224, 224), description="height, width")
-    crop: Annotated[tuple[Share, Share], BeforeValidator(_pair)] = Field(
-        (1.0, 1.0), description="centre crop, as a share of the photo's height and width"
+    crop: Annotated[tuple[Positive, Positive], BeforeValidator(_pair)] = Field(
+        (1.0, 1.0), description="what is kept of height, width: shares of the photo up to 1, or whole pixels"
+    )
+    crop_at: Annotated[str | tuple[Part, Part], BeforeValidator(_place)] = Field(
+        "center", description="center, boxes (the faces' mean position in the table), or shares down,across"
+    )
+    prepare: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+        (), description="steps on every photo: grayscale, clahe=2, equalize, sharpen=0.5, blur=1, invert, rembg"
+    )
+    normalise: Literal["imagenet", "photos"] | None = Field(
+        None, description="imagenet, or photos (mean and std of the fold's training photos); default mean and std"
     )
     mean: Annotated[Channel, BeforeValidator(_numbers)] = Field(
         IMAGENET_MEAN, description="mean subtracted per channel, photos in 0 to 1"
@@ -163,7 +196,11 @@ class TrainSettings(Settings):
         IMAGENET_STD, description="deviation divided by per channel"
     )
     augment: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
-        ("flip", "affine", "brightness_contrast"), description="augmentations, in order"
+        ("flip", "affine", "brightness_contrast"),
+        description="augmentations in order, with probability and arguments: flip=0.5, rotate=0.3:15",
+    )
+    augment_share: float | None = Field(
+        None, ge=0, le=1, description="one probability for the whole list of augmentations; default each its own"
     )
     epochs: int = Field(10, ge=1, description="passes over the training photos")
     min_steps: int = Field(0, ge=0, description="more epochs where so few photos would make fewer steps than this")
@@ -241,6 +278,35 @@ class TrainSettings(Settings):
         if min(size) < 16:
             raise ValueError(f"expected at least 16 x 16 pixels, found {size[0]} x {size[1]}")
         return size
+
+    @field_validator("crop")
+    @classmethod
+    def _shares_or_pixels(cls, crop: tuple[float, float]) -> tuple[float, float]:
+        if any(side > 1 and side != int(side) for side in crop):
+            raise ValueError(f"expected shares up to 1, or whole numbers of pixels, found {crop[0]:g}, {crop[1]:g}")
+        return crop
+
+    @field_validator("crop_at")
+    @classmethod
+    def _known_place(cls, place: str | tuple[float, float]) -> str | tuple[float, float]:
+        if isinstance(place, str) and place not in ("center", "boxes"):
+            raise ValueError(f'expected center, boxes or two shares such as 0.4,0.5, found "{place}"')
+        return place
+
+    @field_validator("columns")
+    @classmethod
+    def _known_columns(cls, columns: str | tuple[float, ...]) -> str | tuple[float, ...]:
+        try:
+            check_columns(columns)
+        except UsageError as error:
+            raise ValueError(str(error).removeprefix("columns: ")) from None
+        return columns
+
+    @model_validator(mode="after")
+    def _one_way_to_normalise(self) -> TrainSettings:
+        if self.normalise is not None and {"mean", "std"} & self.model_fields_set:
+            raise ValueError(f"normalise = {self.normalise} and mean or std rule each other out; give one of them")
+        return self
 
     @field_validator("keep")
     @classmethod

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ensemble_kit.card import Card, read_card
+from ensemble_kit.card import Card, Head, read_card
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.files import read_json, replacing, sha256_file, sha256_json, write_json, write_text
 from ensemble_kit.training.job import FoldResult
@@ -81,9 +81,10 @@ class FoldFolder:
             return "other", 0
         return ("new", 0) if state is None else ("begun", int(state["next_epoch"]) - 1)
 
-    def finish(self, fold: int) -> None:
+    def finish(self, fold: int, heads: Sequence[Head]) -> None:
         hashes = {"best_sha256": sha256_file(self.best), "oof_sha256": sha256_file(self.oof)}
         content = {"fingerprint": self.fingerprint, "fold": fold, **hashes, "identity": self.identity}
+        content["heads"] = [head.to_json() for head in heads]
         write_json(self.path / DONE, content)
         self._drop_states()
 

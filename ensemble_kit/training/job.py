@@ -11,19 +11,25 @@ import torch
 
 from ensemble_kit.arrays import Condition, IntArray
 from ensemble_kit.data.decode import Preprocess
+from ensemble_kit.data.preparers import Preparer, find_preparer, step_name
 from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import UsageError, nearest
 from ensemble_kit.files import sha256_json
 from ensemble_kit.graph import check_condition, describe_expert
 from ensemble_kit.loading.samplers import Sampler, find_sampler
-from ensemble_kit.loading.transforms import check_transforms
-from ensemble_kit.models.backbones import Builder, backbone_name, describe_weights, find_backbone
+from ensemble_kit.loading.transforms import Augmentation, augmentation_name, check_transforms
+from ensemble_kit.models.backbones import Builder, backbone_name, check_backbone, describe_weights
+from ensemble_kit.models.heads import HeadBuilder, find_head, head_name
+from ensemble_kit.models.outputs import find_output
 from ensemble_kit.schema import Schema
 from ensemble_kit.training.losses import Loss, check_class_weights, check_smoothing, find_loss, loss_name
 from ensemble_kit.training.losses.class_weights import Weigh
 from ensemble_kit.training.mixing import Mixer, find_mixer
 from ensemble_kit.training.named import name_of
 from ensemble_kit.training.phases import Phase
+
+HEADS_KINDS = ("joint", "separate")
+NORMALISE = ("given", "photos")
 
 NOT_SETTINGS = ("schema", "device", "workers", "threads", "tensorboard")
 """Fields that change where and how fast a training runs, not what it is (the schema enters the identity by itself)."""
@@ -39,8 +45,14 @@ class ExpertJob:
         condition: the parents' classes it is for; {} = pooled.
         backbone: a name of `BACKBONES`, or a builder of one's own.
         weights: "imagenet", "none", or a `.safetensors` file.
-        size, crop, mean, std: see `Preprocess`.
-        augment: names of `TRANSFORMS`, in order.
+        head: a name of `HEADS` (`deep=256`), or a builder of one's own.
+        heads: "joint": one output a joint class of the attributes; "separate": a head an attribute on one backbone.
+        output: a name of `OUTPUTS`: how the head's numbers become columns.
+        columns: edges of columns finer than the measured attribute's classes; None = the classes.
+        size, crop, crop_at, prepare, mean, std: see `Preprocess`.
+        normalise: "given" (mean and std as they are), or "photos" (those of the fold's training photos).
+        augment: names of `TRANSFORMS` with probabilities and arguments, or functions of one's own, in order.
+        augment_share: one probability for all of them at once; None = each its own.
         phases: one after the other, each with its optimiser, rates, schedule, frozen layers and batches, see `Phase`.
         ema: decay of a moving average of the weights, after each step; it is what is scored and kept. 0 = none.
         swa_epochs: from so many epochs before the end on, the mean of each epoch's weights is what is scored and kept;
@@ -69,11 +81,19 @@ class ExpertJob:
     condition: Condition
     backbone: str | Builder
     weights: str
+    head: str | HeadBuilder
+    heads: str
+    output: str
+    columns: tuple[float, ...] | None
     size: tuple[int, int]
     crop: tuple[float, float]
+    crop_at: tuple[float, float]
+    prepare: tuple[str | Preparer, ...]
+    normalise: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    augment: tuple[str, ...]
+    augment: tuple[str | Augmentation, ...]
+    augment_share: float | None
     phases: tuple[Phase, ...]
     ema: float
     swa_epochs: int
@@ -106,7 +126,8 @@ class ExpertJob:
         self.schema.block(self.attributes)
         object.__setattr__(self, "condition", check_condition(self.condition, self.schema))
         parse_keep(self.keep)
-        check_job_names(self.backbone, self.sampler, self.augment)
+        check_job_names(self.backbone, self.sampler, self.augment, self.head, self.output, self.prepare)
+        self._check_columns()
         check_objective(self.loss, self.class_weights, self.smoothing, self.mix)
         check_balance(self.schema, self.sampler, self.balance_by)
         if not 0 <= self.label_smoothing < 1:
@@ -154,7 +175,17 @@ class ExpertJob:
 
     @property
     def preprocess(self) -> Preprocess:
-        return Preprocess(size=self.size, crop=self.crop, mean=self.mean, std=self.std)
+        """How photos are prepared; with `normalise` "photos" the training puts in its own mean and std."""
+        return Preprocess(
+            size=self.size, crop=self.crop, mean=self.mean, std=self.std, crop_at=self.crop_at, prepare=self.prepare
+        )
+
+    def _check_columns(self) -> None:
+        for key, known in (("heads", HEADS_KINDS), ("normalise", NORMALISE)):
+            if getattr(self, key) not in known:
+                raise UsageError(f'no {key} "{getattr(self, key)}"{nearest(getattr(self, key), known)}')
+        if self.borders and self.columns is not None:
+            raise UsageError(f"{self.name}: training borders have no meaning for finer columns; leave one of them out")
 
     def to_json(self) -> dict[str, Any]:
         """Every field, ready for JSON."""
@@ -164,6 +195,8 @@ class ExpertJob:
         values["mix"] = [name_of(mixer) for mixer in self.mix]
         if callable(self.class_weights):
             values["class_weights"] = name_of(self.class_weights)
+        values |= {"head": head_name(self.head), "prepare": [step_name(step) for step in self.prepare]}
+        values["augment"] = [augmentation_name(item) for item in self.augment]
         values["condition"] = {name: list(classes) for name, classes in self.condition.items()}
         values["phases"] = [phase.to_json() for phase in self.phases]
         return {key: _plain(value) for key, value in values.items()}
@@ -187,13 +220,24 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
-def check_job_names(backbone: str | Builder, sampler: str | Sampler, augment: Sequence[str]) -> None:
+def check_job_names(
+    backbone: str | Builder,
+    sampler: str | Sampler,
+    augment: Sequence[str | Augmentation],
+    head: str | HeadBuilder = "linear",
+    output: str = "classes",
+    prepare: Sequence[str | Preparer] = (),
+) -> None:
     """Refuses names that no table knows: cheap, so that it can come before any photo is decoded.
 
     Raises:
-        UsageError: an unknown backbone, sampler or augmentation, with the nearest known one.
+        UsageError: an unknown backbone, sampler, augmentation, head, output or step, with the nearest known one.
     """
-    find_backbone(backbone)
+    check_backbone(backbone)
+    find_head(head)
+    find_output(output)
+    for step in prepare:
+        find_preparer(step)
     find_sampler(sampler)
     check_transforms(augment)
 

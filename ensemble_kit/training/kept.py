@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from ensemble_kit.card import Card, Head
+from ensemble_kit.data.decode import Preprocess
 from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import DataError
 from ensemble_kit.models.backbones import backbone_name
 from ensemble_kit.models.checkpoint import save_checkpoint
-from ensemble_kit.models.heads import Network
+from ensemble_kit.models.heads import Network, head_name
 from ensemble_kit.training.folder import FoldFolder
 from ensemble_kit.training.job import ExpertJob, parse_keep
 from ensemble_kit.training.rows import FoldRows, groups_sha256
@@ -35,6 +36,7 @@ class Kept:
 
     Args:
         heads: as the card describes them.
+        preprocess: the job's, with the mean and std that are used.
         where: device, precision, threads and version of torch, for the card.
     """
 
@@ -45,9 +47,11 @@ class Kept:
         files: FoldFolder,
         rows: FoldRows,
         heads: tuple[Head, ...],
+        preprocess: Preprocess,
         where: str,
     ):
         self.job, self.table, self.files, self.rows, self.heads, self.where = job, table, files, rows, heads, where
+        self.preprocess = preprocess
         self.best: Best | None = None
 
     def check(self) -> None:
@@ -77,7 +81,9 @@ class Kept:
         return is_best and kind == "best"
 
     def card(self, epoch: int, metrics: Mapping[str, float]) -> Card:
-        return describe(self.job, self.table, self.rows, self.files.identity, self.heads, epoch, metrics, self.where)
+        identity = self.files.identity
+        full = describe(self.job, self.table, self.rows, identity, self.heads, epoch, metrics, self.where)
+        return replace(full, preprocess=self.preprocess.to_json())
 
 
 def describe(
@@ -114,7 +120,7 @@ def describe(
         schema=job.schema,
         condition=job.condition,
         heads=heads,
-        backbone={"name": backbone_name(job.backbone), "init": identity["init"]},
+        backbone={"name": backbone_name(job.backbone), "init": identity["init"], "head": head_name(job.head)},
         preprocess=job.preprocess.to_json(),
         train=train,
         metrics=metrics,

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import numpy as np
 import torch
 from torch import Tensor
 
+from ensemble_kit.arrays import FloatArray, IntArray
+from ensemble_kit.card import Head
 from ensemble_kit.models.heads import mix_seed
+from ensemble_kit.training.columns import OpenColumns, class_numbers, heads_of
 from ensemble_kit.training.job import ExpertJob
-from ensemble_kit.training.losses import class_weights, find_loss, one_hot, smooth
+from ensemble_kit.training.losses import class_weights, find_loss, smooth
 from ensemble_kit.training.mixing import mix_batch
 from ensemble_kit.training.rows import FoldRows
 
@@ -26,14 +32,21 @@ class Objective:
     def __init__(self, job: ExpertJob, rows: FoldRows, device: torch.device):
         self.job = job
         self.possible = torch.from_numpy(rows.possible).to(device)
-        found = class_weights(job.class_weights, rows.train_targets, rows.possible)
-        self.weights = None if found is None else torch.from_numpy(found).to(device, torch.float32)
-        self.loss = find_loss(job.loss, self.weights)
+        heads = heads_of(job)
+        self.columns = OpenColumns(heads, rows.possible)
+        classes = rows.train_classes.reshape(len(rows.train), len(heads))
+        found = [_weights(job, *parts) for parts in zip(heads, classes.T, rows.classes, strict=True)]
+        weights = [None if w is None else torch.from_numpy(w).to(device, torch.float32) for w in found]
+        self.losses = [find_loss(job.loss, weight) for weight in weights]
 
     def targets_of(self, numbers: Tensor) -> Tensor:
-        """Class numbers of the head `(n,)` -> smoothed distributions over the possible classes `(n, n_possible)`."""
-        places = torch.searchsorted(self.possible, numbers.to(self.possible.device))
-        return smooth(one_hot(places, len(self.possible)), self.job.label_smoothing, self.job.smoothing)
+        """Column numbers of each head `(n,)` or `(n, n_heads)` -> smoothed distributions over the possible columns.
+
+        Returns:
+            `(n, n_possible)`; zero in the columns of a head that a photo is not labelled for.
+        """
+        soften = partial(smooth, share=self.job.label_smoothing, kind=self.job.smoothing)
+        return self.columns.distributions(numbers.to(self.possible.device), soften)
 
     def mixed(self, photos: Tensor, targets: Tensor, epoch: int, batch: int) -> tuple[Tensor, Tensor]:
         """The batch with its photos mixed, or as it is; what is drawn depends on (seed, fold, epoch, batch) alone."""
@@ -41,12 +54,21 @@ class Objective:
         return mix_batch(self.job.mix, self.job.mix_share, photos, targets, seed)
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The mean loss of a batch.
+        """The mean loss of a batch; of several heads the mean over those that a photo of the batch is labelled for.
 
         Args:
-            logits: `(n, n_classes)` of the head, any float type.
+            logits: `(n, n_columns)` of all heads, any float type.
             targets: `(n, n_possible)` from `targets_of`, mixed or not.
         """
         if len(self.possible) < logits.shape[1]:
             logits = logits[:, self.possible]
-        return self.loss(logits.float(), targets)
+        return self.columns.loss(self.losses, logits.float(), targets)
+
+
+def _weights(job: ExpertJob, head: Head, labels: IntArray, possible: IntArray) -> FloatArray | None:
+    """The weight of each possible column of a head: that of its class."""
+    weights = class_weights(job.class_weights, labels[labels >= 0], possible)
+    if weights is None or head.collapse is None:
+        return weights
+    own = class_numbers(head)
+    return np.asarray(weights[np.searchsorted(possible, own[np.isin(own, possible)])])

@@ -6,7 +6,8 @@ from math import ceil
 
 import torch
 
-from ensemble_kit.models.heads import block_head, build_network
+from ensemble_kit.models.heads import build_network
+from ensemble_kit.training.columns import parts_of_job
 from ensemble_kit.training.job import ExpertJob
 from ensemble_kit.training.phases import spans_of
 from ensemble_kit.training.rows import FoldRows, batches_of
@@ -23,5 +24,5 @@ def steps_of(job: ExpertJob, rows: FoldRows) -> int:
 def weights_bytes(job: ExpertJob) -> int:
     """Bytes of the network's weights: those of a checkpoint. The network is only described, never allocated."""
     with torch.device("meta"):
-        network = build_network(job.backbone, "none", len(block_head(job.schema, job.attributes).classes), (0,))
+        network = build_network(job.backbone, "none", parts_of_job(job), (0,), head=job.head, size=job.size)
     return sum(int(tensor.numel() * tensor.element_size()) for tensor in network.state_dict().values())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from ensemble_kit.arrays import FloatArray, IntArray
@@ -14,8 +16,10 @@ def scores(probs: FloatArray, truth: IntArray, possible: IntArray) -> dict[str, 
     """Mean cross entropy, accuracy and macro F1 of probabilities `(n_samples, n_classes)`.
 
     Args:
+        truth: `(n_samples,)` class numbers; rows of -1 are left out.
         possible: `(n_possible,)` the classes that the macro F1 is the mean of; a label outside them is wrong.
     """
+    probs, truth = probs[truth >= 0], truth[truth >= 0]
     likelihood = probs[np.arange(len(truth)), truth].astype(np.float64)
     place = np.full(probs.shape[1], -1, dtype=np.int64)
     place[possible] = np.arange(len(possible))
@@ -25,3 +29,8 @@ def scores(probs: FloatArray, truth: IntArray, possible: IntArray) -> dict[str, 
         "accuracy": accuracy(truth, labels, n_classes),
         "macro_f1": macro_f1(truth, labels, n_classes),
     }
+
+
+def mean_scores(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean over several heads."""
+    return {name: sum(head[name] for head in each) / len(each) for name in SCORES}

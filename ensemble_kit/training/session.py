@@ -22,16 +22,18 @@ from ensemble_kit.loading.transforms import Augment
 from ensemble_kit.models.backbones import backbone_name, load_weights
 from ensemble_kit.models.checkpoint import load_expert
 from ensemble_kit.models.compute import Compute, predict_probs
-from ensemble_kit.models.heads import Network, block_head, build_network, close_outputs, mix_seed
+from ensemble_kit.models.heads import Network, build_network, close_outputs, head_name, mix_seed
 from ensemble_kit.training.averaging import Average, average_for, plain_batches
 from ensemble_kit.training.board import Board
+from ensemble_kit.training.columns import heads_of, in_classes, parts_of_job
 from ensemble_kit.training.folder import FoldFolder
 from ensemble_kit.training.job import EpochLine, ExpertJob
 from ensemble_kit.training.kept import Best, Kept
+from ensemble_kit.training.normalising import normalised_by
 from ensemble_kit.training.objective import Objective
 from ensemble_kit.training.phases import Span, spans_of
 from ensemble_kit.training.rows import FoldRows, batches_of
-from ensemble_kit.training.scoring import scores
+from ensemble_kit.training.scoring import mean_scores, scores
 from ensemble_kit.training.stage import Stage
 
 CHECK_EVERY = 16
@@ -61,20 +63,24 @@ class Session:
         self.compute = compute
         self.where = f"{compute.describe()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
         self.preprocess = job.preprocess
-        self.head = block_head(job.schema, job.attributes)
-        self.network = build_network(job.backbone, "none", len(self.head.classes), (job.seed, job.fold))
+        if job.normalise == "photos":
+            self.preprocess = normalised_by(job.preprocess, photos, rows.train)
+        self.heads = heads_of(job)
+        self.network = build_network(
+            job.backbone, "none", parts_of_job(job), (job.seed, job.fold), head=job.head, size=job.size
+        )
         close_outputs(self.network, rows.possible)
         self.objective = Objective(job, rows, compute.device)
         compute.place(self.network)
         self.trainable = frozenset(name for name, p in self.network.named_parameters() if p.requires_grad)
-        self.augment = Augment(job.augment, job.size, mix_seed(job.seed, job.fold))
+        self.augment = Augment(job.augment, job.size, mix_seed(job.seed, job.fold), job.augment_share)
         self.spans = spans_of(job.phases)
         stages = [self.stage_of(span) for span in reversed(self.spans)]  # all: no later one may fail by its settings
         self.stage = stages[-1]
         self.n_steps = [stage.n_steps for stage in reversed(stages)]
         self.average: Average | None = None
         self.next_epoch = 1
-        self.kept = Kept(job, table, files, rows, (self.head,), self.where)
+        self.kept = Kept(job, table, files, rows, self.heads, self.preprocess, self.where)
         self.history: list[dict[str, Any]] = []
         self.notices = list(rows.notices)
         self.board = Board(files.path) if job.tensorboard else None
@@ -89,7 +95,7 @@ class Session:
 
     def begin(self) -> None:
         """Puts in the first weights, then forgets what the folder holds: from here on nothing is checked any more."""
-        load_weights(self.network.backbone, self.job.backbone, self.job.weights)
+        load_weights(self.network.backbone, self.job.backbone, self.job.weights, self.job.size)
         self.average = average_for(self.job.ema, self.job.swa_epochs, self.network)
         self.files.clear()
 
@@ -196,12 +202,15 @@ class Session:
             )
 
     def probs(self, network: nn.Module, rows: IntArray) -> FloatArray:
-        return predict_probs(network, self.photos.photos, self.preprocess, self.compute, SCORE_BATCH, rows)
+        spans = [head.outputs for head in self.heads]
+        return predict_probs(network, self.photos.photos, self.preprocess, self.compute, SCORE_BATCH, rows, spans)
 
     def score(self, network: nn.Module, epoch: int) -> dict[str, float]:
         probs = self.probs(network, self.rows.score)
         self.refuse_infinite(float(probs.sum()), epoch)
-        return scores(probs, self.rows.score_targets, self.rows.possible)
+        truth = self.rows.score_targets.reshape(len(probs), len(self.heads))
+        parts = [in_classes(probs, head, self.job.schema) for head in self.heads]
+        return mean_scores([scores(*three) for three in zip(parts, truth.T, self.rows.classes, strict=True)])
 
     def answering(self, epoch: int) -> Network:
         """The network that is scored and kept after an epoch: the one that trains, or the mean of its weights."""
@@ -271,9 +280,10 @@ class Session:
 
     def load(self, path: Path) -> tuple[Network, Card]:
         """A checkpoint of this expert, on the device."""
-        builder = self.job.backbone
+        builder, head = self.job.backbone, self.job.head
         own = None if isinstance(builder, str) else {backbone_name(builder): builder}
-        network, card = load_expert(path, backbones=own)
+        own_head = None if isinstance(head, str) else {head_name(head): head}
+        network, card = load_expert(path, backbones=own, heads=own_head)
         self.compute.place(network)
         return network, card
 
@@ -284,4 +294,4 @@ class Session:
         probs[~self.photos.readable[self.rows.held_out]] = np.nan
         write_array(self.files.oof, probs)
         self.files.write_history(self.history)
-        self.files.finish(self.job.fold)
+        self.files.finish(self.job.fold, self.heads)

@@ -21,6 +21,9 @@ from ensemble_kit.training.rows import FoldRows
 class Objective:
     """The loss of one fold of one expert, over the classes that exist under its condition alone.
 
+    Attributes:
+        weights: of each head the weight of each possible column, None = all alike.
+
     Args:
         rows: the training photos, which class weights follow.
         device: of the logits.
@@ -36,8 +39,8 @@ class Objective:
         self.columns = OpenColumns(heads, rows.possible)
         classes = rows.train_classes.reshape(len(rows.train), len(heads))
         found = [_weights(job, *parts) for parts in zip(heads, classes.T, rows.classes, strict=True)]
-        weights = [None if w is None else torch.from_numpy(w).to(device, torch.float32) for w in found]
-        self.losses = [find_loss(job.loss, weight) for weight in weights]
+        self.weights = [None if w is None else torch.from_numpy(w).to(device, torch.float32) for w in found]
+        self.losses = [find_loss(job.loss, weights) for weights in self.weights]
 
     def targets_of(self, numbers: Tensor) -> Tensor:
         """Column numbers of each head `(n,)` or `(n, n_heads)` -> smoothed distributions over the possible columns.

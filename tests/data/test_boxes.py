@@ -46,7 +46,7 @@ def test_boxes_survive_the_runs_sample_table_and_enter_its_hash(tmp_path: Path) 
     assert mean_position(again.select([0])) == mean_position(table)
     plain = table_of(tmp_path, ["a.png,worn", "b.png,worn"], "path,mask")
     assert plain.sha256() != table.sha256()
-    with pytest.raises(DataError, match="expected the columns box_left, .* in the table, found none of them"):
+    with pytest.raises(DataError, match=r"expected the columns box_left, .* in the table, found none of them"):
         mean_position(plain)
 
 

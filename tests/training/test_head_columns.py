@@ -110,7 +110,7 @@ def test_separate_heads_train_on_the_rows_they_are_labelled_for(
     assert 24 not in rows or folds[24] == 0
     logits = first_logits(photos, rows, [Part(3), Part(2), Part(3)])
     losses = []
-    for part, own in zip(logits.split([3, 2, 3], dim=1), numbers, strict=True):
+    for part, own in zip(torch.split(logits, [3, 2, 3], dim=1), numbers, strict=True):
         labelled = own[rows] >= 0
         targets = torch.from_numpy(own[rows][labelled])
         losses.append(float(F.cross_entropy(part[labelled], targets, label_smoothing=0.2)))
@@ -155,8 +155,8 @@ def test_rows_of_separate_heads(table: SampleTable, photos: PhotoCache) -> None:
     assert rows.possible.tolist() == list(range(11))
     same = [
         (a == b) == (x == y).all()
-        for a, x in zip(rows.train_keys, expected[rows.train])
-        for b, y in zip(rows.train_keys, expected[rows.train])
+        for a, x in zip(rows.train_keys, expected[rows.train], strict=True)
+        for b, y in zip(rows.train_keys, expected[rows.train], strict=True)
     ]
     assert all(same)
 

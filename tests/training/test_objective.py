@@ -122,8 +122,10 @@ def test_class_weights_follow_the_training_photos_of_the_fold(table: SampleTable
         rows = [r for r, name in enumerate(table.frame["mask"]) if name and folds_of(table)[r] != fold]
         counts = [sum(table.frame["mask"][r] == name for r in rows) for name in SCHEMA["mask"].classes]
         assert len(set(counts)) > 1
-        assert session.objective.weights is not None
-        np.testing.assert_allclose(session.objective.weights.numpy(), [len(rows) / (3 * n) for n in counts], rtol=1e-6)
+        assert session.objective.weights[0] is not None
+        np.testing.assert_allclose(
+            session.objective.weights[0].numpy(), [len(rows) / (3 * n) for n in counts], rtol=1e-6
+        )
 
 
 def test_smoothing_and_weights_know_only_the_classes_under_the_condition(
@@ -140,8 +142,8 @@ def test_smoothing_and_weights_know_only_the_classes_under_the_condition(
     objective = Objective(job, rows, torch.device("cpu"))
     targets = objective.targets_of(torch.tensor([0, 1]))
     torch.testing.assert_close(targets, torch.tensor([[0.95, 0.05], [0.05, 0.95]]))
-    assert objective.weights is not None
-    assert objective.weights.tolist() == [1.0, 2.0]
+    assert objective.weights[0] is not None
+    assert objective.weights[0].tolist() == [1.0, 2.0]
     logits = torch.tensor([[0.0, 0.0, 99.0], [0.0, 0.0, 99.0]])
     log2 = float(torch.log(torch.tensor(2.0)))
     assert float(objective(logits, targets)) == pytest.approx(log2 * 1.5)

@@ -20,15 +20,21 @@ def check(
     recipe: RecipeName = DEFAULT_RECIPE,
     folds: Annotated[int | None, typer.Option(envvar="ENS_FOLDS", help="Number of folds.")] = None,
     val_ratio: Annotated[float | None, typer.Option(envvar="ENS_VAL_RATIO", help="One validation share.")] = None,
+    extra: Annotated[str | None, typer.Option(envvar="ENS_EXTRA", help="A second data set, for training only.")] = None,
+    extra_where: Annotated[
+        str | None, typer.Option(envvar="ENS_EXTRA_WHERE", help="Classes whose extra photos are taken: age=>=60.")
+    ] = None,
     decode: Annotated[bool, typer.Option(help="Decode every photo, to find the broken ones.")] = True,
     json: Json = False,
 ) -> None:
     """Print people, photos per class and per fold, ages around the borders, and every problem by file."""
     from ensemble_kit.data.check import check_data
     from ensemble_kit.recipe.load import load_recipe
-    from ensemble_kit.recipe.run import data_root
+    from ensemble_kit.recipe.run import data_root, read_extra_part
 
-    chosen = load_recipe(recipe).with_data(given({"folds": folds, "val_ratio": val_ratio}))
+    second = None if extra is None else str(Path(extra).resolve())
+    division = {"folds": folds, "val_ratio": val_ratio, "extra": second, "extra_where": extra_where}
+    chosen = load_recipe(recipe).with_data(given(division))
     report = check_data(
         data_root(chosen, named or data),
         chosen.schema,
@@ -37,6 +43,7 @@ def check(
         seed=chosen.data.fold_seed,
         val_ratio=chosen.data.val_ratio,
         fixes=chosen.fixes_file(),
+        extra=read_extra_part(chosen),
         decode=decode,
     )
     print(dumps(report.to_json(), indent=2) if json else report.text())

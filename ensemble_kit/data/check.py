@@ -15,8 +15,9 @@ import numpy as np
 from ensemble_kit.arrays import IntArray
 from ensemble_kit.data.check_text import report_text
 from ensemble_kit.data.decode import PhotoError, decode_photo
+from ensemble_kit.data.extra import extra_notices, with_extra
 from ensemble_kit.data.fixes import FixReport, apply_fixes, read_fixes
-from ensemble_kit.data.folds import check_folds, make_folds, make_split, missing_classes
+from ensemble_kit.data.folds import check_folds, divide, missing_classes, people_of
 from ensemble_kit.data.layouts import LAYOUTS, find_layout, has_part
 from ensemble_kit.data.samples import read_samples
 from ensemble_kit.data.table import Problem, SampleTable
@@ -115,6 +116,7 @@ def check_data(
     seed: int,
     val_ratio: float | None = None,
     fixes: Path | None = None,
+    extra: SampleTable | None = None,
     decode: bool = True,
     progress: Progress | None = None,
 ) -> DataReport:
@@ -127,6 +129,7 @@ def check_data(
         folds, seed: how the folds would be cut.
         val_ratio: one validation share in place of folds.
         fixes: a list of label fixes.
+        extra: photos of a second data set, which are trained on and never held out.
         decode: decode every photo of both parts, on all cores.
         progress: called with (photos decoded, photos in all).
 
@@ -140,12 +143,17 @@ def check_data(
     if has_part(data, "eval", name):
         tables.append(read_samples(data, schema, part="eval", layout=name))
     other_data = [] if fixed is None or fixed.applied else list(fixed.problems)
+    trained = train if extra is None else with_extra(train, extra)
     found = [problem for table in tables for problem in table.problems if problem not in other_data]
+    found += trained.problems[len(train.problems) :]
+    n_parts = len(tables)
+    if extra is not None:
+        tables.append(trained.select(trained.is_extra))
     sizes: list[dict[str, int]] = [{} for _ in tables]
     if decode:
         sizes = _decode_all(tables, LAYOUTS[name].says_part, found, progress)
-    fold_report, notices = _folds(train, folds, seed, val_ratio, found)
-    parts = [_part(table, size) for table, size in zip(tables, sizes, strict=True)]
+    fold_report, notices = _folds(trained, folds, seed, val_ratio, found)
+    parts = [_part(table, size) for table, size in zip(tables[:n_parts], sizes[:n_parts], strict=True)]
     return DataReport(
         data=str(data),
         layout=name,
@@ -154,7 +162,7 @@ def check_data(
         eval=parts[1] if len(parts) > 1 else None,
         folds=fold_report,
         fixes=fixed,
-        notices=(*map(str, other_data), *LAYOUTS[name].notices(data), *notices),
+        notices=(*map(str, other_data), *LAYOUTS[name].notices(data), *notices, *extra_notices(trained)),
         problems=tuple(_by_file(found)),
     )
 
@@ -204,7 +212,7 @@ def _decode_all(
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # OpenCV lets go of the interpreter while it decodes
         for table in tables:
             seen: Counter[str] = Counter()
-            start = f"{table.root.name}/" if says_part else ""
+            start = f"{table.root.name}/" if says_part and not table.other_roots else ""
             for path, result in zip(table.frame["path"], pool.map(_size_or_problem, table.paths), strict=True):
                 if isinstance(result, tuple):
                     seen[f"{result[0]} x {result[1]}"] += 1
@@ -232,16 +240,14 @@ def _folds(
     numbers = {name: table.numbers(name) for name in table.schema.names if table.has(name)}
     joint = table.joint()
     try:
-        if val_ratio is None:
-            folds = make_folds(joint, table.groups, n_folds=n_folds, seed=seed)
-        else:
-            folds = make_split(joint, table.groups, val_ratio=val_ratio, seed=seed)
+        folds = divide(table, n_folds=n_folds, seed=seed, val_ratio=val_ratio)
     except DataError as error:
         found.append(Problem("folds", str(error)))
         return None, []
-    missing = missing_classes(folds, numbers, table.schema, table.groups)
+    people = people_of(table)
+    missing = missing_classes(folds, numbers, table.schema, people)
     found += [Problem("folds", line) for line in missing]
-    notices = [] if missing else check_folds(folds, numbers, table.schema, table.groups)
+    notices = [] if missing else check_folds(folds, numbers, table.schema, people)
     classes = {name: _per_fold(column, table.schema[name].classes, folds) for name, column in numbers.items()}
     complete = len(numbers) == len(table.schema.names)
     per_joint = _per_fold(joint, table.schema.joint_names(), folds) if complete else {}

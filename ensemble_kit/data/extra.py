@@ -31,6 +31,8 @@ def read_extra(data: Path, schema: Schema, where: Mapping[str, Sequence[str]] | 
         UsageError: an attribute or class that the schema does not have.
         DataError: what is wrong with the data, or no photo of these classes.
     """
+    if not Path(data).exists():
+        raise DataError(f"{data}: no such data set; extra names a second one (in a recipe: relative to it)")
     wanted = check_condition(where or {}, schema)
     table = read_layout(Path(data), schema, "train")
     keep = under_condition(wanted, schema, {name: table.numbers(name) for name in schema.names})

@@ -107,6 +107,30 @@ def make_split(joint: IntArray, groups: IdArray, *, val_ratio: float, seed: int)
     return np.where(richest, 0, TRAINING_ONLY).astype(np.int64)
 
 
+def divide(table: SampleTable, *, n_folds: int, seed: int, val_ratio: float | None = None) -> IntArray:
+    """The fold of each photo `(n_samples,)`, by `make_folds` or, with a ratio, `make_split`; extra photos have none.
+
+    Raises:
+        UsageError, DataError: as these two.
+    """
+    folds = np.full(len(table), TRAINING_ONLY, dtype=np.int64)
+    own = np.flatnonzero(~table.is_extra)
+    strata, groups = strata_of(table.select(own)), table.groups[own]
+    if val_ratio is None:
+        folds[own] = make_folds(strata, groups, n_folds=n_folds, seed=seed)
+    else:
+        folds[own] = make_split(strata, groups, val_ratio=val_ratio, seed=seed)
+    return folds
+
+
+def people_of(table: SampleTable) -> IdArray:
+    """Who must be on one side of a fold `(n_samples,)`: the groups, each extra photo by itself.
+
+    Extra photos of somebody held out are left out where that fold's rows are chosen.
+    """
+    return np.where(table.is_extra, table.ids, table.groups)
+
+
 def check_folds(folds: IntArray, numbers: Mapping[str, IntArray], schema: Schema, groups: IdArray) -> list[str]:
     """Checks that folds can be trained and scored on.
 

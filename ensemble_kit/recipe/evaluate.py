@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ensemble_kit.arrays import IdArray, IntArray
+from ensemble_kit.conditions import under_condition
 from ensemble_kit.errors import DataError
 from ensemble_kit.metrics import accuracy, macro_f1, person_bootstrap
 from ensemble_kit.predictions import Predictions, load_predictions, read_prediction_schema
@@ -169,10 +170,15 @@ def answered_photos(
     return Answered(experts, joint, groups, is_held_out=False)
 
 
+class PartlyLabelledError(DataError):
+    """No photo has every label: experts can be scored, joint answers cannot."""
+
+
 def held_out_photos(run: Run) -> Answered:
     """The held-out training photos that every finished expert has predicted.
 
     Raises:
+        PartlyLabelledError: they are there, but none has every label.
         DataError: no finished expert, or no such photo.
     """
     experts = run.out_of_fold()
@@ -180,6 +186,11 @@ def held_out_photos(run: Run) -> Answered:
         raise DataError(f'{run.folder}: no finished expert to score; train one with "ens train ATTRIBUTE"')
     covered = np.isfinite(np.stack([expert.layers[0][:, 0] for expert in experts])).all(axis=0)
     keep = np.flatnonzero(covered & (run.table.joint() >= 0))
+    if covered.any() and not len(keep):
+        raise PartlyLabelledError(
+            f"{run.folder}: no held-out photo is labelled with all of {', '.join(run.schema.names)}, so joint answers "
+            'cannot be scored; "ens evaluate" scores each expert by its own labels'
+        )
     if not len(keep):
         raise DataError(
             f"{run.folder}: no photo is predicted out of fold by every expert; train the same folds of each"
@@ -191,25 +202,62 @@ def held_out_photos(run: Run) -> Answered:
 
 def evaluate_run(
     run: Run, *, answers: Path | None = None, people: Path | None = None, data: Path | None = None
-) -> StructureReport:
-    """Every structure that the run's experts allow, on `answered_photos`.
+) -> StructureReport | SubmissionScore:
+    """Every structure that the run's experts allow, on `answered_photos`; without joint labels `expert_scores`.
 
     Raises:
         DataError: answers or other data were named, but the evaluation photos are not predicted.
     """
-    return _structures(run, answered_photos(run, answers=answers, people=people, data=data))
+    try:
+        photos = answered_photos(run, answers=answers, people=people, data=data)
+    except PartlyLabelledError:
+        return expert_scores(run)
+    return structures_on(run, photos)
 
 
-def out_of_fold_report(run: Run) -> StructureReport:
-    """The structures on the held-out training photos.
+def out_of_fold_report(run: Run) -> StructureReport | SubmissionScore:
+    """The structures on the held-out training photos; where no photo has every label, `expert_scores`.
 
     Raises:
         DataError: no finished expert.
     """
-    return _structures(run, held_out_photos(run))
+    try:
+        photos = held_out_photos(run)
+    except PartlyLabelledError:
+        return expert_scores(run)
+    return structures_on(run, photos)
 
 
-def _structures(run: Run, photos: Answered) -> StructureReport:
+def expert_scores(run: Run) -> SubmissionScore:
+    """Each expert on the held-out photos that are under its condition and labelled with what it predicts.
+
+    For photos of which only some attributes are labelled: no joint answer can be scored on them, but every expert can.
+
+    Raises:
+        DataError: no finished expert.
+    """
+    numbers = {name: run.table.numbers(name) for name in run.schema.names}
+    scores: dict[str, dict[str, Measure]] = {}
+    scored = np.zeros(len(run.table), dtype=bool)
+    for expert in (found.in_classes_of(run.schema) for found in run.out_of_fold()):
+        inside = under_condition(expert.condition, run.schema, numbers) & np.isfinite(expert.layers[0][:, 0])
+        truth = run.table.joint(expert.names)
+        rows = np.flatnonzero(inside & (truth >= 0))
+        if not len(rows):
+            continue
+        scored[rows] = True
+        said, n_classes = expert.select(rows).labels(), run.schema.block(expert.names).n_joint
+        scores[f"{expert.describe()} ({len(rows)} photos)"] = {
+            metric: _measure(metric, truth[rows], said, n_classes, groups=run.table.groups[rows]) for metric in METRICS
+        }
+    if not scores:
+        raise DataError(f'{run.folder}: no expert has predicted a labelled photo; train one with "ens train ATTRIBUTE"')
+    source = f"{run.folder}: training photos, out of fold, each expert by its own labels (none has every label)"
+    return SubmissionScore(source, int(scored.sum()), scores)
+
+
+def structures_on(run: Run, photos: Answered) -> StructureReport:
+    """Every structure that the run's experts allow, on photos with joint labels."""
     return score_structures(
         photos.experts,
         run.schema,

@@ -13,7 +13,7 @@ from ensemble_kit.errors import DataError
 from ensemble_kit.files import read_json, write_json
 from ensemble_kit.ids import match_ids
 from ensemble_kit.predictions import load_predictions
-from ensemble_kit.recipe.evaluate import evaluate_run
+from ensemble_kit.recipe.evaluate import answered_photos, structures_on
 from ensemble_kit.recipe.load import load_recipe
 from ensemble_kit.recipe.predict import read_part_of
 from ensemble_kit.recipe.run import Watcher
@@ -92,7 +92,7 @@ def draw_run(run: Run, out: Path, *, seed: int) -> Path:
         confidence=[float(np.asarray(joint.layers[0])[row].max()) for row in rows],
         schema=run.schema,
         graph=run.graph,
-        report=evaluate_run(run),
+        report=structures_on(run, answered_photos(run)),
         title="One photo, three attributes: the mask decides which age expert answers",
         notes=f"Generated photos: a random sample with the overall share of errors, {np.mean(predicted != truth):.0%}.",
     )

@@ -76,18 +76,11 @@ def read_extra_part(recipe: Recipe) -> SampleTable | None:
     return read_extra(recipe.path.parent / recipe.data.extra, recipe.schema, recipe.data.extra_where)
 
 
-def divide(table: SampleTable, settings: DataSettings) -> IntArray:
+def folds_of(table: SampleTable, settings: DataSettings) -> IntArray:
     """The fold of each sample, shared by all attributes so that their held-out photos line up; -1 = training only."""
-    from ensemble_kit.data.folds import TRAINING_ONLY, make_folds, make_split, strata_of
+    from ensemble_kit.data.folds import divide
 
-    folds = np.full(len(table), TRAINING_ONLY, dtype=np.int64)
-    own = np.flatnonzero(~table.is_extra)
-    strata, groups = strata_of(table.select(own)), table.groups[own]
-    if settings.val_ratio is not None:
-        folds[own] = make_split(strata, groups, val_ratio=settings.val_ratio, seed=settings.fold_seed)
-    else:
-        folds[own] = make_folds(strata, groups, n_folds=settings.folds, seed=settings.fold_seed)
-    return folds
+    return divide(table, n_folds=settings.folds, seed=settings.fold_seed, val_ratio=settings.val_ratio)
 
 
 def check_experts(recipe: Recipe, data: Path | None, specs: Sequence[ExpertSpec]) -> None:
@@ -138,17 +131,16 @@ def open_run(
         DataError: the data cannot be trained on, or the folder holds a run on other data or folds.
     """
     from ensemble_kit.data.extra import extra_notices
-    from ensemble_kit.data.folds import check_folds
+    from ensemble_kit.data.folds import check_folds, people_of
 
     if adopt and (folder / "run.json").is_file():
         recipe = divided_as(Run.open(folder), recipe, watcher)
     table = read_part(recipe, data, "train")
     for problem in table.problems:
         watcher.say(f"note: {problem.path}: {problem.problem}")
-    folds = divide(table, recipe.data)
+    folds = folds_of(table, recipe.data)
     labelled = {name: table.numbers(name) for name in recipe.schema.names if table.has(name)}
-    people = np.where(table.is_extra, table.ids, table.groups)  # who is in both is looked after fold by fold
-    for notice in [*check_folds(folds, labelled, recipe.schema, people), *extra_notices(table)]:
+    for notice in [*check_folds(folds, labelled, recipe.schema, people_of(table)), *extra_notices(table)]:
         watcher.say(f"note: {notice}")
     return Run.create(
         folder,
@@ -215,7 +207,7 @@ def has_borders(schema: Schema, spec: ExpertSpec) -> bool:
 
 
 def photos_of(run: Run, spec: ExpertSpec, fold: int) -> int:
-    """About how many photos a fold trains on: those under the condition, before any are left out."""
+    """About how many photos a fold trains on: labelled ones under the condition, before any are left out."""
     return max(1, int((_covered(run, spec) & (run.folds != fold)).sum()))
 
 
@@ -288,8 +280,8 @@ def _work(run: Run, spec: ExpertSpec, settings: TrainSettings) -> float:
 
 
 def _covered(run: Run, spec: ExpertSpec) -> BoolArray:
-    """The samples `(n_samples,)` under the expert's condition."""
-    inside = np.ones(len(run.table), dtype=bool)
+    """The samples `(n_samples,)` under the expert's condition that are labelled with what it predicts."""
+    inside = np.asarray(run.table.joint(spec.attributes) >= 0)
     for name, classes in spec.condition.items():
         inside &= np.isin(run.table.numbers(name), [run.schema[name].index(c) for c in classes])
     return inside

@@ -113,8 +113,8 @@ def test_each_expert_trains_and_is_scored_on_the_photos_that_are_labelled_for_it
         "age given mask=worn (12 photos)",
     ]
     oof = {expert.describe(): expert for expert in run.out_of_fold()}
-    rows = np.flatnonzero(~half & (np.arange(72) % 3 == 0))
-    right = oof["age given mask=worn"].select(rows).labels() == run.table.numbers("age")[rows]
+    scored = np.flatnonzero(~half & (np.arange(72) % 3 == 0))
+    right = oof["age given mask=worn"].select(scored).labels() == run.table.numbers("age")[scored]
     assert scores["age given mask=worn (12 photos)"]["accuracy"]["value"] == pytest.approx(right.mean())
     assert any("each expert by its own labels (none has every label)" in line for line in heard.lines)
     again = evaluate_target(tmp_path / "run", recipe, answers=None, people=None, data=None)

@@ -92,6 +92,8 @@ def _data(recipe: Recipe) -> dict[str, Any]:
     changed: dict[str, Any] = {}
     if recipe.data.path is not None:
         changed["path"] = str((recipe.path.parent / recipe.data.path).resolve())
+    if recipe.data.extra is not None:
+        changed["extra"] = str((recipe.path.parent / recipe.data.extra).resolve())
     fixes = recipe.fixes_file()
     if fixes is not None and fixes.parent != recipe_folder():
         changed["fixes"] = str(fixes.resolve())

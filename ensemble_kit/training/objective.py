@@ -70,7 +70,7 @@ class Objective:
 
 def _weights(job: ExpertJob, head: Head, labels: IntArray, possible: IntArray) -> FloatArray | None:
     """The weight of each possible column of a head: that of its class."""
-    weights = class_weights(job.class_weights, labels[labels >= 0], possible)
+    weights = class_weights(job.class_weights, labels[labels >= 0], possible, job.schema.block(head.attributes).n_joint)
     if weights is None or head.collapse is None:
         return weights
     own = class_numbers(head)

@@ -18,6 +18,7 @@ from ensemble_kit.errors import DataError
 from ensemble_kit.models.backbones import BACKBONES, Backbone
 from ensemble_kit.recipe.evaluate import evaluate_target, held_out_photos
 from ensemble_kit.recipe.load import Recipe, load_recipe
+from ensemble_kit.recipe.resolved import save_resolved
 from ensemble_kit.recipe.run import Silent, job_of, open_run, train_experts
 from ensemble_kit.recipe.whole import run_recipe
 from ensemble_kit.runs import Run
@@ -153,9 +154,17 @@ def test_a_recipe_with_a_second_table(recipe: Recipe, tmp_path: Path) -> None:
     more = draw_table(tmp_path / "more", people=24, seed=5)
     frame = more.frame.assign(group_id=[f"q{name}" for name in more.frame["group_id"]])
     write(SampleTable(frame, more.root, more.schema), tmp_path / "more", {"gender": lambda r: False})
-    given = {"extra": "more", "extra_where": {"age": ">=60"}}
+    chosen = recipe.with_data({"extra": "more", "extra_where": {"age": ">=60"}})
+    chosen = chosen.with_train(
+        {"loss": {"focal": 1, "macro_f1": 0.5}, "mix": "mixup", "class_weights": "effective=0.9"}
+    )
     heard = Heard()
-    chosen = recipe.with_data(given)
+    resolved = load_recipe(save_resolved(tmp_path / "elsewhere", chosen))
+    assert resolved.data.model_dump(exclude={"path"}) == {
+        **chosen.data.model_dump(exclude={"path"}),
+        "extra": str(tmp_path / "more"),
+    }
+    assert resolved.settings_for(["age"]) == chosen.settings_for(["age"])
     run = open_run(chosen, None, tmp_path / "run", heard)
     assert (len(run.table), int(run.table.is_extra.sum())) == (60, 24)
     assert "note: 24 extra photos are trained on and never held out" in heard.lines

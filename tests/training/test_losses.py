@@ -193,29 +193,29 @@ def test_class_weights_by_hand_and_by_scikit_learn() -> None:
 
     targets = np.array([0, 0, 0, 0, 2, 2, 5])
     classes = np.array([0, 2, 5])
-    found = class_weights("balanced", targets, classes)
+    found = class_weights("balanced", targets, classes, 6)
     assert found is not None
     np.testing.assert_allclose(found, compute_class_weight("balanced", classes=classes, y=targets))
     assert float((found[np.searchsorted(classes, targets)]).mean()) == pytest.approx(1)
     raw = [(1 - 0.9) / (1 - 0.9**n) for n in (4, 2, 1)]
-    found = class_weights("effective=0.9", targets, classes)
+    found = class_weights("effective=0.9", targets, classes, 6)
     assert found is not None
     np.testing.assert_allclose(found, np.array(raw) / np.mean(raw))
-    np.testing.assert_allclose(class_weights("effective=0", targets, classes), 1)  # type: ignore[arg-type]
-    nearly = class_weights("effective=0.9999999", targets, classes)
+    np.testing.assert_allclose(class_weights("effective=0", targets, classes, 6), 1)  # type: ignore[arg-type]
+    nearly = class_weights("effective=0.9999999", targets, classes, 6)
     balanced = np.array([1 / 4, 1 / 2, 1]) / np.mean([1 / 4, 1 / 2, 1])
     np.testing.assert_allclose(nearly, balanced, rtol=1e-4)  # type: ignore[arg-type]
-    assert class_weights("none", targets, classes) is None
-    listed = class_weights((1.0, 9.0, 2.0, 9.0, 9.0, 3.0), targets, classes)
+    assert class_weights("none", targets, classes, 6) is None
+    listed = class_weights((1.0, 9.0, 2.0, 9.0, 9.0, 3.0), targets, classes, 6)
     assert listed is not None
     assert listed.tolist() == [1.0, 2.0, 3.0]
-    own = class_weights(lambda counts: 1 / counts, targets, classes)
+    own = class_weights(lambda counts: 1 / counts, targets, classes, 6)
     assert own is not None
     np.testing.assert_allclose(own, [1 / 4, 1 / 2, 1])
 
 
 def test_a_class_without_a_photo_has_the_weight_one() -> None:
-    found = class_weights("balanced", np.array([0, 0, 0, 1]), np.array([0, 1, 2]))
+    found = class_weights("balanced", np.array([0, 0, 0, 1]), np.array([0, 1, 2]), 3)
     assert found is not None
     np.testing.assert_allclose(found, [2 / 3, 2, 1])
 
@@ -277,12 +277,13 @@ def test_losses_that_make_no_sense(loss: Any, message: str) -> None:
         ("effective=x", 'expected a number, found "x"'),
         ((), "expected a rule or numbers above 0"),
         ((1.0, 0.0), "expected a rule or numbers above 0"),
-        ((1.0, 2.0), "expected one number for each class, 3 or more, found 2"),
+        ((1.0, 2.0), "expected one number for each of 3 classes, found 2"),
+        ((1.0, 2.0, 3.0, 4.0), "expected one number for each of 3 classes, found 4"),
     ],
 )
 def test_class_weights_that_make_no_sense(rule: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        class_weights(rule, np.array([0, 1, 2]), np.array([0, 1, 2]))
+        class_weights(rule, np.array([0, 1, 2]), np.array([0, 1, 2]), 3)
 
 
 def test_class_weights_where_nothing_takes_them() -> None:

@@ -249,5 +249,5 @@ def test_jobs_that_make_no_sense(changed: dict[str, Any], message: str) -> None:
 
 
 def test_too_few_class_weights_are_refused_before_training(table: SampleTable, photos: PhotoCache) -> None:
-    with pytest.raises(UsageError, match="class_weights: expected one number for each class, 3 or more, found 2"):
+    with pytest.raises(UsageError, match="class_weights: expected one number for each of 3 classes, found 2"):
         session_of(make_job(class_weights=(1.0, 2.0)), table, photos)

@@ -51,8 +51,10 @@ CLASS_WEIGHTS: Mapping[str, Weigh | Numbered] = {
 }
 
 
-def class_weights(rule: str | Sequence[float] | Weigh, targets: IntArray, classes: IntArray) -> FloatArray | None:
-    """The weight of each class `(n_classes,)`, from the photos that are trained on; None = all alike.
+def class_weights(
+    rule: str | Sequence[float] | Weigh, targets: IntArray, classes: IntArray, n_classes: int
+) -> FloatArray | None:
+    """The weight of each possible class `(n_possible,)`, from the photos that are trained on; None = all alike.
 
     A class without a photo has the weight 1: only smoothing gives it a share of a target.
 
@@ -60,19 +62,20 @@ def class_weights(rule: str | Sequence[float] | Weigh, targets: IntArray, classe
         rule: "none", "balanced", "effective=0.999", a function of the classes' counts, or one number above 0 for
             each class of the head, in order.
         targets: `(n_samples,)` class numbers of the training photos.
-        classes: `(n_classes,)` the head's classes that are possible, in order: the columns of the loss.
+        classes: `(n_possible,)` the head's classes that are possible, in order: the columns of the loss.
+        n_classes: of the head in all.
 
     Raises:
         UsageError: an unknown rule, or numbers that do not fit.
 
     Examples:
-        >>> class_weights("balanced", np.array([0, 0, 0, 1]), np.array([0, 1])).round(3).tolist()
+        >>> class_weights("balanced", np.array([0, 0, 0, 1]), np.array([0, 1]), 2).round(3).tolist()
         [0.667, 2.0]
     """
     if rule == "none":
         return None
     if not callable(rule) and not isinstance(rule, str):
-        return _given(rule, classes)
+        return _given(rule, classes, n_classes)
     weigh = find_class_weights(rule)
     counts = np.array([(targets == number).sum() for number in classes], dtype=np.int64)
     is_there = counts > 0
@@ -81,12 +84,10 @@ def class_weights(rule: str | Sequence[float] | Weigh, targets: IntArray, classe
     return weights
 
 
-def _given(numbers: Sequence[float], classes: IntArray) -> FloatArray:
+def _given(numbers: Sequence[float], classes: IntArray, n_classes: int) -> FloatArray:
     check_class_weights(numbers)
-    if len(numbers) <= classes.max():
-        raise UsageError(
-            f"class_weights: expected one number for each class, {int(classes.max()) + 1} or more, found {len(numbers)}"
-        )
+    if len(numbers) != n_classes:
+        raise UsageError(f"class_weights: expected one number for each of {n_classes} classes, found {len(numbers)}")
     return np.asarray(numbers, dtype=np.float64)[classes]
 
 

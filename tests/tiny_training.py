@@ -127,6 +127,8 @@ def make_job(**changed: Any) -> ExpertJob:
         "ema": 0.0,
         "swa_epochs": 0,
         "patience": 0,
+        "feature_views": None,
+        "smote": 0,
         "loss": "cross_entropy",
         "class_weights": "none",
         "label_smoothing": 0.1,

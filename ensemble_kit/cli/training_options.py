@@ -55,6 +55,8 @@ TRAIN_OPTIONS: dict[str, tuple[type, str]] = {
     "patience": (int, "Scored epochs without a better one that end a phase; 0 = never."),
     "loss": (str, "cross_entropy, focal=2, macro_f1, soft_margin, or a sum: cross_entropy+0.5*macro_f1."),
     "class_weights": (str, "none, balanced, effective=0.999, or one number a class."),
+    "feature_views": (int, "With --freeze backbone: augmented views whose features are computed once; 0 = plain."),
+    "smote": (int, "With --feature-views: neighbours of made-up samples; 0 = none."),
     "label_smoothing": (float, "Share of the target taken from the true class."),
     "smoothing": (str, "Where it goes: all classes, or the others."),
     "mix": (str, "Photos mixed with each other: mixup=0.2, cutmix=1, half_cutmix, or none."),

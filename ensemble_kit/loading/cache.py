@@ -46,6 +46,12 @@ class PhotoCache:
     preprocess: Preprocess
     ids_sha256: str
 
+    @property
+    def file(self) -> Path | None:
+        """The file that is mapped; None when the photos are only in memory."""
+        name = getattr(self.photos, "filename", None)
+        return None if name is None else Path(name)
+
     @classmethod
     def build(
         cls,

@@ -228,6 +228,13 @@ class TrainSettings(Settings):
     class_weights: Annotated[str | tuple[float, ...], BeforeValidator(_rule_or_numbers)] = Field(
         "none", description="none, balanced, effective=0.999, or one number a class"
     )
+    feature_views: int | None = Field(
+        None,
+        ge=0,
+        description="with a frozen backbone: its features of so many augmented views, or of the plain photo (0), are "
+        "computed once",
+    )
+    smote: int = Field(0, ge=0, description="neighbours for samples made up between features of one class; 0 = none")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="share of the target taken from the true class")
     smoothing: Literal["all", "others"] = Field(
         "all", description="over all classes (eps/K), or over the others alone (eps/(K-1))"

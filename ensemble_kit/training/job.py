@@ -62,6 +62,9 @@ class ExpertJob:
         class_weights: a name of `CLASS_WEIGHTS`, numbers, or a function of the classes' counts.
         label_smoothing, smoothing: the share, and where it goes: a name of `SMOOTHINGS`.
         mix, mix_share: names of `MIXERS` or functions, and the share of batches that are mixed by one of them.
+        feature_views: the frozen backbone's features are computed once, of the plain photo (0) or of so many augmented
+            views, and the head trains on them; None = photos go through the backbone in every epoch.
+        smote: neighbours for samples made up between a class's features, every class up to the largest; 0 = none.
         sampler: a name of `SAMPLERS`, a schedule ("natural->balanced"), or a function.
         balance_by: attributes whose combinations the sampler balances, ("joint",) = all; () = the expert's own classes.
         keep: "best" (the epoch with the highest validation macro F1), "last", or "every N" (the last, and beside it
@@ -98,6 +101,8 @@ class ExpertJob:
     ema: float
     swa_epochs: int
     patience: int
+    feature_views: int | None
+    smote: int
     loss: str | Loss
     class_weights: str | tuple[float, ...] | Weigh
     label_smoothing: float
@@ -145,12 +150,26 @@ class ExpertJob:
             raise UsageError("swa_epochs counts from the last epoch, patience leaves it open; give one of them")
         if self.patience and not self.score_every:
             raise UsageError("patience waits for scored epochs; give score_every = 1, or patience = 0")
+        self._check_features()
         if self.score_every < 0:
             raise UsageError(f"score_every: expected 0 or more epochs, found {self.score_every}")
         if set(self.attributes) & set(self.condition):
             raise UsageError(f"{self.name}: an attribute cannot be predicted and given at once")
         if (self.borders or self.leave_out) and self.bordered is None:
             raise UsageError(f"{self.name}: borders and left-out ranges need exactly one attribute with borders")
+
+    def _check_features(self) -> None:
+        if self.smote < 0 or (self.feature_views or 0) < 0:
+            found = f"feature_views {self.feature_views}, smote {self.smote}"
+            raise UsageError(f"{self.name}: expected counts from 0, found {found}")
+        if self.smote and self.feature_views is None:
+            raise UsageError('smote makes up features; give feature_views = 0 and freeze = ["backbone"] with it')
+        if self.feature_views is None:
+            return
+        if not all("backbone" in phase.freeze for phase in self.phases):
+            raise UsageError('feature_views: expected a frozen backbone; give freeze = ["backbone"] in every phase')
+        if self.mix:
+            raise UsageError("feature_views: mixing needs photos, and the head sees features; leave mix out")
 
     @property
     def name(self) -> str:

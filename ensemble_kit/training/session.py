@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ensemble_kit.arrays import FloatArray, IntArray
 from ensemble_kit.card import Card
@@ -26,6 +26,14 @@ from ensemble_kit.models.heads import Network, build_network, close_outputs, hea
 from ensemble_kit.training.averaging import Average, average_for, plain_batches
 from ensemble_kit.training.board import Board
 from ensemble_kit.training.columns import heads_of, in_classes, parts_of_job
+from ensemble_kit.training.features import (
+    Features,
+    Source,
+    TrainingFeatures,
+    features_of,
+    training_features,
+    with_made_up,
+)
 from ensemble_kit.training.folder import FoldFolder
 from ensemble_kit.training.job import EpochLine, ExpertJob
 from ensemble_kit.training.kept import Best, Kept
@@ -59,8 +67,10 @@ class Session:
         rows: FoldRows,
         compute: Compute,
     ):
-        self.job, self.table, self.photos, self.files, self.rows = job, table, photos, files, rows
-        self.compute = compute
+        self.job, self.table, self.photos, self.files, self.compute = job, table, photos, files, compute
+        self.rows = rows = with_made_up(rows) if job.smote else rows
+        self.source = Source(photos.photos, compute)
+        self.features: Features | None = None
         self.where = f"{compute.describe()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
         self.preprocess = job.preprocess
         if job.normalise == "photos":
@@ -98,6 +108,7 @@ class Session:
         load_weights(self.network.backbone, self.job.backbone, self.job.weights, self.job.size)
         self.average = average_for(self.job.ema, self.job.swa_epochs, self.network)
         self.files.clear()
+        self.use_features()
 
     def resume(self) -> bool:
         """Takes up the folder's state, if it has one."""
@@ -121,7 +132,20 @@ class Session:
                 "the last bits may differ from an unbroken training"
             )
         self.kept.check()
+        self.use_features()
         return True
+
+    def use_features(self) -> None:
+        """Where the job asks for it, computes the frozen backbone's features once; from then on the head alone runs."""
+        if self.job.feature_views is not None:
+            folder = self.files.path if self.photos.file is None else self.photos.file.parent
+            self.features = features_of(self.job, self.network, self.photos, self.preprocess, self.compute, folder)
+            self.source = self.features.source(self.compute)
+
+    def training_data(self) -> TrainingPhotos | TrainingFeatures:
+        if self.features is not None:
+            return training_features(self.job, self.features, self.rows)
+        return TrainingPhotos(self.photos.photos, self.rows.train, self.rows.train_targets, self.augment)
 
     def run(self, on_epoch: Callable[[EpochLine], None] | None, on_step: Callable[[int, int], None] | None) -> None:
         """Trains the epochs that are left, phase by phase."""
@@ -134,7 +158,7 @@ class Session:
     def run_phase(
         self, on_epoch: Callable[[EpochLine], None] | None, on_step: Callable[[int, int], None] | None
     ) -> None:
-        data = TrainingPhotos(self.photos.photos, self.rows.train, self.rows.train_targets, self.augment)
+        data = self.training_data()
         epochs = range(self.next_epoch, self.stage.span.last + 1)
         loader = EpochLoader(data, self.batches, epochs, self.job.workers)
         try:
@@ -186,10 +210,10 @@ class Session:
 
         Targets become distributions over the classes that exist under the condition, are smoothed, then mixed.
         """
-        inputs = self.compute.inputs(photos, self.preprocess)
+        inputs = self.source.compute.inputs(photos, self.preprocess)
         inputs, shares = self.objective.mixed(inputs, self.objective.targets_of(targets), epoch, batch)
         with self.compute.autocast():
-            logits = self.network(inputs)
+            logits = self.source.part(self.network)(inputs)
         return self.objective(logits, shares)
 
     def refuse_infinite(self, value: float, epoch: int) -> None:
@@ -201,12 +225,12 @@ class Session:
                 "a longer warm-up, or precision fp32"
             )
 
-    def probs(self, network: nn.Module, rows: IntArray) -> FloatArray:
-        spans = [head.outputs for head in self.heads]
-        return predict_probs(network, self.photos.photos, self.preprocess, self.compute, SCORE_BATCH, rows, spans)
+    def probs(self, network: Network, rows: IntArray, source: Source) -> FloatArray:
+        part, spans = source.part(network), [head.outputs for head in self.heads]
+        return predict_probs(part, source.samples, self.preprocess, source.compute, SCORE_BATCH, rows, spans)
 
-    def score(self, network: nn.Module, epoch: int) -> dict[str, float]:
-        probs = self.probs(network, self.rows.score)
+    def score(self, network: Network, epoch: int) -> dict[str, float]:
+        probs = self.probs(network, self.rows.score, self.source)
         self.refuse_infinite(float(probs.sum()), epoch)
         truth = self.rows.score_targets.reshape(len(probs), len(self.heads))
         parts = [in_classes(probs, head, self.job.schema) for head in self.heads]
@@ -290,7 +314,7 @@ class Session:
     def finish(self) -> None:
         """Predicts every held-out photo with the kept weights, then writes DONE."""
         network, _ = self.load(self.files.best)
-        probs = self.probs(network, self.rows.held_out)
+        probs = self.probs(network, self.rows.held_out, Source(self.photos.photos, self.compute))
         probs[~self.photos.readable[self.rows.held_out]] = np.nan
         write_array(self.files.oof, probs)
         self.files.write_history(self.history)

@@ -49,6 +49,8 @@ OTHER_VALUES: dict[str, Any] = {
     "ema": 0.9,
     "swa_epochs": 2,
     "patience": 3,
+    "feature_views": 2,
+    "smote": 5,
     "loss": "0.5*focal=1+macro_f1",
     "class_weights": (1.0, 2.0, 4.0),
     "label_smoothing": 0.2,

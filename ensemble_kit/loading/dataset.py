@@ -38,8 +38,8 @@ class TrainingPhotos(Dataset[tuple[ByteArray, IntArray]]):
         return self.augment(photo, epoch, draw), np.asarray(self.targets[position])
 
 
-def collate(samples: Sequence[tuple[ByteArray, IntArray]]) -> tuple[Tensor, Tensor]:
-    """-> photos `(n, height, width, 3)` uint8, targets `(n,)` or `(n, n_heads)` int64."""
+def collate(samples: Sequence[tuple[Any, IntArray]]) -> tuple[Tensor, Tensor]:
+    """-> photos `(n, height, width, 3)` uint8 (or features), targets `(n,)` or `(n, n_heads)` int64."""
     photos = torch.from_numpy(np.stack([photo for photo, _ in samples]))
     return photos, torch.from_numpy(np.stack([target for _, target in samples]))
 
@@ -48,14 +48,18 @@ class EpochLoader:
     """Yields the batches of one epoch after the other; with workers, they start once and read ahead across epochs.
 
     Args:
-        data: the training photos.
+        data: the training photos, by key.
         batches: epoch -> its batches of positions.
         epochs: the epochs that will be asked for, in order.
         workers: processes that augment; 0 = this one.
     """
 
     def __init__(
-        self, data: TrainingPhotos, batches: Callable[[int], list[IntArray]], epochs: Sequence[int], workers: int
+        self,
+        data: Dataset[tuple[Any, IntArray]],
+        batches: Callable[[int], list[IntArray]],
+        epochs: Sequence[int],
+        workers: int,
     ):
         self._data, self._batches = data, batches
         self._stream: Iterator[Any] | None = None

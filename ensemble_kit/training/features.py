@@ -167,7 +167,7 @@ def _features_of(network: Network, photos: ByteArray, preprocess: Preprocess, co
     return np.asarray(pooled.float().cpu().numpy())
 
 
-class TrainingFeatures(Dataset[tuple[FloatArray, Any]]):
+class TrainingFeatures(Dataset[tuple[FloatArray, IntArray]]):
     """Features of training photos by key; which of the views is drawn depends on (seed, epoch, draw) alone.
 
     Args:
@@ -183,11 +183,11 @@ class TrainingFeatures(Dataset[tuple[FloatArray, Any]]):
     def __len__(self) -> int:
         return len(self.rows) + len(self.made_up)
 
-    def __getitem__(self, key: Key) -> tuple[FloatArray, Any]:
+    def __getitem__(self, key: Key) -> tuple[FloatArray, IntArray]:
         epoch, draw, position = key
-        target = self.targets[position]
+        target = np.asarray(self.targets[position])
         if position >= len(self.rows):
-            return self.made_up[position - len(self.rows)], target
+            return np.asarray(self.made_up[position - len(self.rows)]), target
         n_views = len(self.features.array) - 1
         view = 0
         if n_views:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from ensemble_kit.data.decode import Preprocess
 from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import DataError
 from ensemble_kit.models.backbones import backbone_name
-from ensemble_kit.models.checkpoint import save_checkpoint
+from ensemble_kit.models.checkpoint import load_expert, save_checkpoint
 from ensemble_kit.models.heads import Network, head_name
 from ensemble_kit.training.folder import FoldFolder
 from ensemble_kit.training.job import ExpertJob, parse_keep
@@ -67,6 +68,13 @@ class Kept:
         is_same = card is not None and (card.train["epoch"], card.tensors_sha256) == (best.epoch, best.tensors_sha256)
         if not (is_later or is_same):
             raise DataError(f"{self.files.best}: missing or changed since epoch {best.epoch}; train with --restart")
+
+    def load(self, path: Path) -> tuple[Network, Card]:
+        """A checkpoint of this expert, with a backbone or head of one's own built as the job says."""
+        backbone, head = self.job.backbone, self.job.head
+        own = None if isinstance(backbone, str) else {backbone_name(backbone): backbone}
+        own_head = None if isinstance(head, str) else {head_name(head): head}
+        return load_expert(path, backbones=own, heads=own_head)
 
     def keep(self, network: Network, epoch: int, metrics: Mapping[str, float], *, is_last: bool) -> bool:
         """Writes the checkpoints that `job.keep` asks for after this epoch; returns whether it is the best so far."""

@@ -8,6 +8,7 @@ import torch
 
 from ensemble_kit.models.heads import build_network
 from ensemble_kit.training.columns import parts_of_job
+from ensemble_kit.training.features import with_made_up
 from ensemble_kit.training.job import ExpertJob
 from ensemble_kit.training.phases import spans_of
 from ensemble_kit.training.rows import FoldRows, batches_of
@@ -15,6 +16,7 @@ from ensemble_kit.training.rows import FoldRows, batches_of
 
 def steps_of(job: ExpertJob, rows: FoldRows) -> int:
     """Optimiser steps of the whole training."""
+    rows = with_made_up(rows) if job.smote else rows
     return sum(
         span.phase.epochs * ceil(len(batches_of(job, rows, span.first)) / span.phase.accumulate)
         for span in spans_of(job.phases)

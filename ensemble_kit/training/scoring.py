@@ -34,3 +34,13 @@ def scores(probs: FloatArray, truth: IntArray, possible: IntArray) -> dict[str, 
 def mean_scores(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The mean over several heads."""
     return {name: sum(head[name] for head in each) / len(each) for name in SCORES}
+
+
+def out_of_patience(scores: Sequence[float], patience: int) -> bool:
+    """Whether the last `patience` scores in a row are no better than the best one before them; 0 waits forever.
+
+    Examples:
+        >>> [out_of_patience([0.5, 0.75, 0.75, 0.5], patience) for patience in (0, 1, 2, 3)]
+        [False, True, True, False]
+    """
+    return 0 < patience < len(scores) and max(scores[-patience:]) <= max(scores[:-patience])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,17 +11,15 @@ import torch
 from torch import Tensor
 
 from ensemble_kit.arrays import FloatArray, IntArray
-from ensemble_kit.card import Card
 from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import DivergedError
 from ensemble_kit.files import write_array
 from ensemble_kit.loading.cache import PhotoCache
 from ensemble_kit.loading.dataset import EpochLoader, TrainingPhotos
 from ensemble_kit.loading.transforms import Augment
-from ensemble_kit.models.backbones import backbone_name, load_weights
-from ensemble_kit.models.checkpoint import load_expert
+from ensemble_kit.models.backbones import load_weights
 from ensemble_kit.models.compute import Compute, predict_probs
-from ensemble_kit.models.heads import Network, build_network, close_outputs, head_name, mix_seed
+from ensemble_kit.models.heads import Network, build_network, close_outputs, mix_seed
 from ensemble_kit.training.averaging import Average, average_for, plain_batches
 from ensemble_kit.training.board import Board
 from ensemble_kit.training.columns import heads_of, in_classes, parts_of_job
@@ -41,7 +38,7 @@ from ensemble_kit.training.normalising import normalised_by
 from ensemble_kit.training.objective import Objective
 from ensemble_kit.training.phases import Span, spans_of
 from ensemble_kit.training.rows import FoldRows, batches_of
-from ensemble_kit.training.scoring import mean_scores, scores
+from ensemble_kit.training.scoring import mean_scores, out_of_patience, scores
 from ensemble_kit.training.stage import Stage
 
 CHECK_EVERY = 16
@@ -256,7 +253,8 @@ class Session:
         is_needed = self.job.is_scored(epoch)
         network = self.answering(epoch) if is_needed else self.network
         metrics = self.score(network, epoch) if is_needed else {}
-        self.next_epoch = self.stage.span.last + 1 if self.is_over(metrics) else epoch + 1
+        is_over = bool(metrics) and out_of_patience([*self.phase_scores(), metrics["macro_f1"]], self.job.patience)
+        self.next_epoch = self.stage.span.last + 1 if is_over else epoch + 1
         is_best = self.kept.keep(network, epoch, metrics, is_last=self.next_epoch > self.job.epochs)
         line = EpochLine(
             expert=self.job.name,
@@ -279,14 +277,6 @@ class Session:
             self.board.add(line)
         return line
 
-    def is_over(self, metrics: dict[str, float]) -> bool:
-        """Whether the phase ends now: `patience` scored epochs in a row brought no better macro F1 than it had."""
-        patience, scored = self.job.patience, self.phase_scores()
-        if not patience or not metrics or len(scored) < patience:
-            return False
-        recent = [*scored[len(scored) + 1 - patience :], metrics["macro_f1"]]
-        return max(recent) <= max(scored[: len(scored) + 1 - patience])
-
     def state(self) -> dict[str, Any]:
         return {
             "next_epoch": self.next_epoch,
@@ -302,18 +292,10 @@ class Session:
             "where": self.where,
         }
 
-    def load(self, path: Path) -> tuple[Network, Card]:
-        """A checkpoint of this expert, on the device."""
-        builder, head = self.job.backbone, self.job.head
-        own = None if isinstance(builder, str) else {backbone_name(builder): builder}
-        own_head = None if isinstance(head, str) else {head_name(head): head}
-        network, card = load_expert(path, backbones=own, heads=own_head)
-        self.compute.place(network)
-        return network, card
-
     def finish(self) -> None:
         """Predicts every held-out photo with the kept weights, then writes DONE."""
-        network, _ = self.load(self.files.best)
+        network, _ = self.kept.load(self.files.best)
+        self.compute.place(network)
         probs = self.probs(network, self.rows.held_out, Source(self.photos.photos, self.compute))
         probs[~self.photos.readable[self.rows.held_out]] = np.nan
         write_array(self.files.oof, probs)

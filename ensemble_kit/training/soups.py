@@ -204,7 +204,8 @@ def _read(session: Session, paths: Sequence[Path]) -> Iterator[tuple[Path, Netwo
     held_out = groups_sha256(session.table, session.rows.held_out)
     first: tuple[Path, dict[str, Any]] | None = None
     for path in paths:
-        network, card = session.load(path)
+        network, card = session.kept.load(path)
+        session.compute.place(network)
         if card.train["held_out_groups_sha256"] != held_out:
             raise DataError(
                 f"{path}: was not trained with the people held out that {session.job.name}, fold {session.job.fold} "

@@ -154,12 +154,16 @@ def _describe(schema: Schema, other: Schema) -> str:
 
 
 def _with_distinct_names(voters: Sequence[_Voter]) -> list[_Voter]:
-    """Named by fold; by seed and epoch too where one expert has several of a fold."""
+    """Named by fold; an expert that has several seeds of a fold by seed too; by epoch where names are still alike."""
+    seeds: dict[tuple[str, int], set[int]] = {}
+    for voter in voters:
+        seeds.setdefault((voter.expert, voter.card.train["fold"]), set()).add(voter.card.train["seed"])
+    seeded = {expert for (expert, _), found in seeds.items() if len(found) > 1}
     named: dict[tuple[str, str], _Voter] = {}
     for voter in voters:
         train = voter.card.train
         parts = (f"fold{train['fold']}", f"seed{train['seed']}", f"epoch{train['epoch']}")
-        names = ["-".join(parts[:n]) for n in (1, 2, 3)]
+        names = ["-".join(parts[:n]) for n in (1, 2, 3)][voter.expert in seeded :]
         twin = next((v for (e, _), v in named.items() if e == voter.expert and v.sha256 == voter.sha256), None)
         free = [name for name in names if (voter.expert, name) not in named]
         if twin is not None or not free:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemble_kit.arrays import Condition, IntArray
+from ensemble_kit.arrays import Condition, FloatArray, IntArray
 from ensemble_kit.card import Head
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.files import read_array, read_json, sha256_bytes, sha256_file, sha256_json, slug, write_json
@@ -52,6 +52,7 @@ class FinishedFold:
     folder: Path
     checkpoint_sha256: str
     heads: tuple[Head, ...] = ()
+    seed: int = 0
 
     @property
     def checkpoint(self) -> Path:
@@ -211,13 +212,14 @@ class Run:
                     raise DataError(f"{done_file}: not what a finished fold leaves; train it anew with --restart")
                 names = tuple(expert["attributes"])
                 heads = tuple(Head.from_json(head) for head in done.get("heads", ()))
+                seed = int(done.get("identity", {}).get("settings", {}).get("seed", 0))
                 number, sha256 = int(done["fold"]), str(done["best_sha256"])
-                found.append(FinishedFold(names, condition, number, done_file.parent, sha256, heads))
+                found.append(FinishedFold(names, condition, number, done_file.parent, sha256, heads, seed))
         return sorted(found, key=self._order)
 
     def _order(self, fold: FinishedFold) -> tuple[Any, ...]:
         numbers = [tuple(self.schema[k].index(c) for c in v) for k, v in fold.condition.items()]
-        return [self.schema.names.index(n) for n in fold.attributes], len(fold.condition), numbers, fold.fold
+        return [self.schema.names.index(n) for n in fold.attributes], len(fold.condition), numbers, fold.fold, fold.seed
 
     def checkpoints(self) -> list[Path]:
         """Every finished checkpoint; DataError when there is none yet."""
@@ -238,20 +240,26 @@ class Run:
         return self.folder / "predictions" / name
 
     def out_of_fold(self) -> list[Predictions]:
-        """Per expert, each held-out sample predicted once, by the fold that never saw its group.
+        """Per expert, each held-out sample predicted by the fold that never saw its group; the mean over its seeds.
 
         Rows of folds that are not finished, or of samples that are in training only, are NaN (not computed).
         """
-        experts: dict[Path, tuple[FinishedFold, np.ndarray[Any, Any]]] = {}
+        experts: dict[Path, tuple[FinishedFold, FloatArray, IntArray]] = {}
         for fold in self.finished():
             values = read_array(fold.folder / "oof.npy")
             rows = np.flatnonzero(self.folds == fold.fold)
             if len(values) != len(rows):
                 raise DataError(f"{fold.folder / 'oof.npy'}: expected {len(rows)} rows, found {len(values)}")
-            empty = np.full((len(self.folds), values.shape[1]), np.nan, dtype=np.float32)
-            _, probs = experts.setdefault(fold.folder.parent, (fold, empty))
-            probs[rows] = values
-        return [found for fold, probs in experts.values() for found in self._predictions(fold, probs)]
+            nothing = np.zeros((len(self.folds), values.shape[1]), dtype=np.float64)
+            empty = (fold, nothing, np.zeros(len(self.folds), dtype=np.int64))
+            _, total, n_seeds = experts.setdefault(fold.folder.parent, empty)
+            total[rows] += values
+            n_seeds[rows] += 1
+        return [
+            found
+            for fold, total, n_seeds in experts.values()
+            for found in self._predictions(fold, _mean(total, n_seeds))
+        ]
 
     def _predictions(self, fold: FinishedFold, probs: np.ndarray[Any, Any]) -> list[Predictions]:
         """One a head of the expert, in the columns that it predicts."""
@@ -278,6 +286,24 @@ class Run:
         for fold in self.finished():
             if sha256_file(fold.checkpoint) != fold.checkpoint_sha256:
                 raise DataError(f"{fold.checkpoint}: changed since its training; restore it or train with --restart")
+
+
+def fold_name(fold: int, seed: int | None) -> str:
+    """The folder of one training of an expert, which is its voter's name too; seed None = there is only one."""
+    return f"fold{fold}" if seed is None else f"fold{fold}-seed{seed}"
+
+
+def voter_names(folds: Sequence[FinishedFold]) -> list[str]:
+    """What the voters of one expert are called: by fold, by seed too where a fold has several."""
+    several = len({fold.fold for fold in folds}) < len(folds)
+    return [fold_name(fold.fold, fold.seed if several else None) for fold in folds]
+
+
+def _mean(total: FloatArray, n: IntArray) -> FloatArray:
+    """Sums `(n_samples, n_classes)` of so many predictions each `(n_samples,)`, divided; NaN where there is none."""
+    probs = np.full(total.shape, np.nan, dtype=np.float32)
+    probs[n > 0] = total[n > 0] / n[n > 0, None]
+    return probs
 
 
 def expert_slug(attributes: Sequence[str], condition: Condition) -> str:

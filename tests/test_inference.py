@@ -286,7 +286,7 @@ def test_a_killed_prediction_leaves_a_scratch_folder_that_the_next_call_knows(
 def test_two_seeds_of_a_fold_are_two_voters_and_one_checkpoint_twice_is_refused(world: World, tmp_path: Path) -> None:
     other = world.train(world.root, 0, attributes=("mask",), seed=7)
     (expert,) = predict(world.eval, [world.mask[0], other], tmp_path / "set")
-    assert expert.voters == ("fold0", "fold0-seed7")
+    assert expert.voters == ("fold0-seed0", "fold0-seed7")
     with pytest.raises(DataError, match=r"the same voter of mask as .*; pass one of them"):
         predict(world.eval, [world.mask[0], world.mask[0]], tmp_path / "twice")
 

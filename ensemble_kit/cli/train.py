@@ -81,7 +81,8 @@ def train(
         save_resolved(opened.expert_folder(names, spec.condition), replace(chosen, experts=(spec,)))
         results = train_experts(opened, chosen, [spec], watcher, folds=fold, restart=restart)
         scores = ", ".join(f"{result.metrics['macro_f1']:.3f}" for result in results)
-        watcher.say(f"{len(results)} of {opened.n_folds} folds: macro F1 {scores}")
+        n_seeds = len(chosen.settings_for(names, condition=spec.condition).by_seed())
+        watcher.say(f"{len(results)} of {opened.n_folds * n_seeds} folds: macro F1 {scores}")
 
 
 def _kept(keep: str) -> str:

@@ -26,7 +26,7 @@ DATA_OPTIONS: dict[str, tuple[type, str]] = {
 
 TRAIN_OPTIONS: dict[str, tuple[type, str]] = {
     "backbone": (str, "Feature network, such as resnet18."),
-    "weights": (str, "imagenet, none, or a checkpoint to start from."),
+    "weights": (str, "imagenet, none, a checkpoint, run:EXPERT or runs/other/EXPERT to start from."),
     "head": (str, "linear, deep=256 or conv=128."),
     "heads": (str, "joint, or separate: a head an attribute of a block, on one backbone."),
     "output": (str, "classes, ordinal or regression."),
@@ -68,6 +68,7 @@ TRAIN_OPTIONS: dict[str, tuple[type, str]] = {
     "balance_by": (str, "Attributes that the sampler balances, or joint; default the expert's own classes."),
     "keep": (str, 'Checkpoint kept: best (by validation macro F1), last or "every N".'),
     "score_every": (int, "Epochs between two looks at the held-out photos; 0 = only after the last."),
+    "seeds": (str, "Several seeds, such as 0,1,2: each trains every fold, and votes."),
     "borders": (str, "Class borders used for training only, such as 30,58."),
     "leave_out": (str, "Values left out of training, such as 57-59 or 27-29,57-59."),
     "precision": (str, "auto, fp32 or bf16."),

@@ -20,7 +20,7 @@ from ensemble_kit.recipe.run import read_part
 from ensemble_kit.recipe.sets import load_experts, predicted_only, with_voters_of
 from ensemble_kit.recipe.settings import CombineSettings
 from ensemble_kit.recipe.truth import Truth, truth_of_answers, truth_of_table
-from ensemble_kit.runs import Run
+from ensemble_kit.runs import Run, voter_names
 from ensemble_kit.schema import Schema
 
 
@@ -278,7 +278,7 @@ def _out_of_fold(runs: Sequence[Run], graph: Graph, combine: Mapping[str, Any]) 
             raise DataError(f'{run.folder}: no finished expert; train one with "ens train ATTRIBUTE"')
         for expert in experts:
             name = expert.describe()
-            folds = [fold.fold for fold in run.finished() if (fold.attributes, dict(fold.condition)) == _key(expert)]
+            folds = [fold for fold in run.finished() if (fold.attributes, dict(fold.condition)) == _key(expert)]
             prefix = f"set{number}:" if name in found else ""
             own = Predictions(
                 expert.attributes,
@@ -288,7 +288,7 @@ def _out_of_fold(runs: Sequence[Run], graph: Graph, combine: Mapping[str, Any]) 
                 expert.classes,
                 [str(run.folder)],
             )
-            stands_for.setdefault(name, {})[str(run.folder)] = tuple(f"{prefix}fold{fold}" for fold in folds)
+            stands_for.setdefault(name, {})[str(run.folder)] = tuple(f"{prefix}{voter}" for voter in voter_names(folds))
             found[name] = with_voters_of(found[name], own, prefix="") if name in found else own
     first = runs[0].table
     return _on_common_rows(

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ensemble_kit.errors import DataError
 from ensemble_kit.graph import describe_expert
 from ensemble_kit.recipe.load import ExpertSpec, Recipe
-from ensemble_kit.recipe.run import Watcher, check_experts, job_of, open_run
-from ensemble_kit.runs import Run
+from ensemble_kit.recipe.run import Watcher, check_experts, chosen_folds, job_of, open_run, refuse_other_seeds
+from ensemble_kit.recipe.settings import TrainSettings
+from ensemble_kit.recipe.starts import check_own, in_order, own_reference
+from ensemble_kit.runs import Run, fold_name
 
 if TYPE_CHECKING:
     from ensemble_kit.loading.cache import PhotoCache
@@ -33,6 +37,7 @@ class FoldPlan:
     """One fold of one expert.
 
     Attributes:
+        voter: its folder's name: by fold, and by seed where there are several.
         n_train, n_score: photos trained on an epoch, and held out to score with.
         epochs, steps: in all, from the start.
         standing: what would happen, in words.
@@ -42,6 +47,7 @@ class FoldPlan:
 
     expert: str
     fold: int
+    voter: str
     n_train: int
     n_score: int
     epochs: int
@@ -73,16 +79,16 @@ class Plan:
 
     def text(self) -> str:
         experts = list(dict.fromkeys(fold.expert for fold in self.folds))
-        width = max(map(len, experts))
+        width, voters = max(map(len, experts)), max(len(fold.voter) for fold in self.folds)
         sizes = ", ".join(map(str, self.fold_sizes))
         to_train = [fold for fold in self.folds if fold.is_to_train]
         lines = [
             f"{self.recipe} -> {self.folder} (a plan: nothing is written)",
             f"{self.n_photos} photos of {self.n_people} people, held out by fold: {sizes}",
-            f"{'expert':<{width}}  fold   train  score  epochs   steps",
+            f"{'expert':<{width}}  {'':<{voters}}   train   score  epochs   steps",
         ]
         for fold in self.folds:
-            numbers = f"{fold.fold:>4}  {fold.n_train:>6} {fold.n_score:>6}  {fold.epochs:>6}  {fold.steps:>6}"
+            numbers = f"{fold.voter:<{voters}}  {fold.n_train:>6}  {fold.n_score:>6}  {fold.epochs:>6}  {fold.steps:>6}"
             lines.append(f"{fold.expert:<{width}}  {numbers}  {fold.standing}")
         photos = sum(fold.n_train * fold.epochs for fold in to_train)
         lines.append(
@@ -117,15 +123,19 @@ def plan_run(
     """
     check_experts(recipe, data, specs)
     run = open_run(recipe, data, folder, watcher, adopt=adopt, write=False)
-    chosen = sorted(set(range(run.n_folds) if folds is None else folds))
+    chosen = chosen_folds(run, folds)
+    settings_of = [recipe.settings_for(spec.attributes, condition=spec.condition) for spec in specs]
+    starts = [settings.weights for settings in settings_of]
+    check_own(run, specs, starts)
     planned: list[FoldPlan] = []
     caches: dict[str, int] = {}
     state_bytes, oof_bytes = 0, 0
-    for spec in specs:
-        settings = recipe.settings_for(spec.attributes, condition=spec.condition)
-        for fold in chosen:
-            job = job_of(run, spec, settings, fold)
-            found = _fold(run, spec, job, restart)
+    for number in in_order(specs, starts):
+        spec, settings = specs[number], settings_of[number]
+        refuse_other_seeds(run.expert_folder(spec.attributes, spec.condition), settings)
+        for fold, (seed, seeded) in product(chosen, settings.by_seed().items()):
+            job, waits = _job(run, spec, seeded, fold, [describe_expert(s.attributes, s.condition) for s in specs])
+            found = _fold(run, job, fold_name(fold, seed), restart or waits)
             planned.append(found)
             if found.is_to_train:
                 caches |= _cache_of(run, job)
@@ -146,17 +156,30 @@ def plan_run(
     )
 
 
-def _fold(run: Run, spec: ExpertSpec, job: ExpertJob, restart: bool) -> FoldPlan:
+def _job(
+    run: Run, spec: ExpertSpec, settings: TrainSettings, fold: int, planned: Sequence[str]
+) -> tuple[ExpertJob, bool]:
+    """The job, and whether it waits for an expert that is trained before it by the same command."""
+    try:
+        return job_of(run, spec, settings, fold), False
+    except DataError:
+        if own_reference(settings.weights) not in planned:
+            raise
+        return job_of(run, spec, settings.model_copy(update={"weights": "none"}), fold), True
+
+
+def _fold(run: Run, job: ExpertJob, name: str, is_new: bool) -> FoldPlan:
     from ensemble_kit.training.folder import FoldFolder
     from ensemble_kit.training.plan import steps_of, weights_bytes
     from ensemble_kit.training.rows import choose_rows
 
     rows = choose_rows(job, run.table, run.folds, _photos_of(run, job))
-    place = run.expert_folder(spec.attributes, spec.condition) / f"fold{job.fold}"
-    standing, epoch = ("new", 0) if restart else FoldFolder(place, job.identity(run.table, run.folds)).standing()
+    place = run.expert_folder(job.attributes, job.condition) / name
+    standing, epoch = ("new", 0) if is_new else FoldFolder(place, job.identity(run.table, run.folds)).standing()
     return FoldPlan(
-        expert=describe_expert(spec.attributes, spec.condition),
+        expert=job.name,
         fold=job.fold,
+        voter=name,
         n_train=len(rows.train),
         n_score=len(rows.score),
         epochs=job.epochs,

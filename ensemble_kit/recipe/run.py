@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,7 +16,8 @@ from ensemble_kit.recipe.load import ExpertSpec, Recipe
 from ensemble_kit.recipe.phases import epochs_of, phases_of
 from ensemble_kit.recipe.preparing import column_keys, preprocess_keys, preprocess_of
 from ensemble_kit.recipe.settings import PHASE_KEYS, DataSettings, TrainSettings
-from ensemble_kit.runs import Run
+from ensemble_kit.recipe.starts import check_own, check_start, in_order, is_reference, start_notices, start_of
+from ensemble_kit.runs import Run, fold_name
 
 if TYPE_CHECKING:
     from ensemble_kit.arrays import BoolArray, IntArray
@@ -102,8 +104,7 @@ def check_experts(recipe: Recipe, data: Path | None, specs: Sequence[ExpertSpec]
         check_balance(recipe.schema, settings.sampler, settings.balance_by)
         phases_of(settings, 1)
         choose_compute(settings.device, settings.precision, settings.channels_last)
-        if settings.weights not in ("imagenet", "none") and not Path(settings.weights).is_file():
-            raise DataError(f"{settings.weights}: no such weights; pass --weights imagenet, none or a checkpoint file")
+        check_start(settings.weights)
 
 
 def check_names(settings: TrainSettings) -> None:
@@ -183,12 +184,18 @@ def divided_as(run: Run, recipe: Recipe, watcher: Watcher) -> Recipe:
 
 
 def job_of(run: Run, spec: ExpertSpec, settings: TrainSettings, fold: int) -> ExpertJob:
-    """The plain, resolved settings of one fold of one expert."""
+    """The plain, resolved settings of one fold of one expert.
+
+    Raises:
+        DataError: it starts from an expert whose fold is not trained.
+    """
     from ensemble_kit.training import ExpertJob
 
-    plain = settings.model_dump(exclude={"min_steps", "phases", *PHASE_KEYS})
+    plain = settings.model_dump(exclude={"min_steps", "seeds", "phases", *PHASE_KEYS})
     plain |= {"phases": phases_of(settings, photos_of(run, spec, fold))}
     plain |= preprocess_keys(run.table, settings) | column_keys(run.table, spec.attributes, settings)
+    if is_reference(settings.weights):
+        plain |= {"weights": str(start_of(run, settings.weights, fold, settings.seed).file)}
     if not has_borders(run.schema, spec):  # shared settings: they are about the attribute that is measured
         plain |= {"borders": None, "leave_out": ()}
     return ExpertJob(
@@ -232,26 +239,39 @@ def train_experts(
     """
     from ensemble_kit.training import train_fold
 
-    chosen = sorted(set(range(run.n_folds) if folds is None else folds))
-    if not set(chosen) <= set(range(run.n_folds)):
-        raise UsageError(f"--fold: this run has the folds 0 to {run.n_folds - 1}, found {chosen}")
+    chosen = chosen_folds(run, folds)
     results: list[FoldResult] = []
     settings_of = [recipe.settings_for(spec.attributes, condition=spec.condition) for spec in specs]
+    starts = [settings.weights for settings in settings_of]
+    check_own(run, specs, starts)
     work = [_work(run, spec, settings) for spec, settings in zip(specs, settings_of, strict=True)]
+    total = sum(amount * len(settings.by_seed()) for amount, settings in zip(work, settings_of, strict=True))
     before = 0.0
     told: set[str] = set()
-    for spec, settings, amount in zip(specs, settings_of, work, strict=True):
+
+    def tell(notices: Iterable[str]) -> None:
+        for notice in notices:
+            if notice not in told:  # an unreadable photo is the same news in every fold
+                watcher.say(f"note: {notice}")
+            told.add(notice)
+
+    for number in in_order(specs, starts):
+        spec, settings, amount = specs[number], settings_of[number], work[number]
+        place = run.expert_folder(spec.attributes, spec.condition)
+        refuse_other_seeds(place, settings)
         photos = photos_for(run, settings, watcher)
-        watcher.begin("training", sum(work) * len(chosen))
-        for fold in chosen:
+        watcher.begin("training", total * len(chosen))
+        for fold, (seed, seeded) in product(chosen, settings.by_seed().items()):
             title = f"{describe_expert(spec.attributes, spec.condition)}, fold {fold + 1}/{run.n_folds}"
+            title += "" if seed is None else f", seed {seed}"
             watcher.advance(before, title)
+            job = job_of(run, spec, seeded, fold)
             result = train_fold(
-                job_of(run, spec, settings, fold),
+                job,
                 table=run.table,
                 folds=run.folds,
                 photos=photos,
-                folder=run.expert_folder(spec.attributes, spec.condition) / f"fold{fold}",
+                folder=place / fold_name(fold, seed),
                 restart=restart,
                 on_epoch=lambda line: watcher.say(str(line)),
                 on_step=_advancing(watcher, before, amount),
@@ -259,14 +279,31 @@ def train_experts(
             run.write_expert(spec.attributes, spec.condition, settings.model_dump(mode="json"))
             if result.skipped:
                 watcher.say(f"{title}: done before, skipped")
-            for notice in result.notices:
-                if notice not in told:  # an unreadable photo is the same news in every fold
-                    watcher.say(f"note: {notice}")
-                told.add(notice)
+            tell([*start_notices(run, seeded, fold), *result.notices])
             results.append(result)
             before += amount
     watcher.end()
     return results
+
+
+def chosen_folds(run: Run, folds: Iterable[int] | None) -> list[int]:
+    """Raises UsageError when a fold is named that the run does not have."""
+    chosen = sorted(set(range(run.n_folds) if folds is None else folds))
+    if not set(chosen) <= set(range(run.n_folds)):
+        raise UsageError(f"--fold: this run has the folds 0 to {run.n_folds - 1}, found {chosen}")
+    return chosen
+
+
+def refuse_other_seeds(place: Path, settings: TrainSettings) -> None:
+    """Raises DataError where an expert's folds were trained with `seeds` and now are not, or the other way round.
+
+    Otherwise one training would vote twice, under two names.
+    """
+    seeded = {bool(settings.seeds)}
+    there = {"-seed" in path.parent.name for path in place.glob("fold*/DONE")}
+    if there - seeded:
+        how = "without seeds" if settings.seeds else "with seeds"
+        raise DataError(f"{place}: its folds were trained {how}; train into another run with --run, or as they were")
 
 
 def _advancing(watcher: Watcher, before: float, amount: float) -> Callable[[int, int], None]:

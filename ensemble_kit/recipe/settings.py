@@ -65,6 +65,10 @@ def _place(value: Any) -> Any:
     return _numbers(value) if isinstance(value, str) and re.fullmatch(r"[\d.,\s]+", value) else value
 
 
+def _whole_numbers(value: Any) -> Any:
+    return [int(part) for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
 def _names(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
@@ -166,7 +170,9 @@ class TrainSettings(Settings):
     """`[train]`, and `[train.<attribute>]` for one attribute alone."""
 
     backbone: str = Field("resnet18", description="feature network")
-    weights: str = Field("imagenet", description="imagenet, none, or a checkpoint file")
+    weights: str = Field(
+        "imagenet", description="imagenet, none, a checkpoint file, run:EXPERT, or runs/other/EXPERT (the same fold's)"
+    )
     head: str = Field("linear", description="linear, deep=256 (two layers), or conv=128 (a convolution before pooling)")
     heads: Literal["joint", "separate"] = Field(
         "joint", description="of a block: one output a joint class, or a head an attribute on one backbone"
@@ -272,6 +278,9 @@ class TrainSettings(Settings):
     threads: int | None = Field(None, ge=1, description="CPU threads; default all cores")
     tensorboard: bool = Field(False, description="scalars for TensorBoard too, in each fold's folder")
     seed: int = Field(0, ge=0, description="seed of weights, order and augmentation")
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_whole_numbers)] = Field(
+        (), description="several seeds in place of one: each trains every fold, and votes"
+    )
     borders: Annotated[tuple[float, ...] | None, BeforeValidator(_numbers)] = Field(
         None, description="borders used for training only, such as 30,58"
     )
@@ -321,6 +330,19 @@ class TrainSettings(Settings):
         if not re.fullmatch(r"best|last|every [1-9]\d*", keep):
             raise ValueError(f'expected best, last or "every N", found {keep!r}')
         return keep
+
+    @field_validator("seeds")
+    @classmethod
+    def _each_seed_once(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"expected each seed once, found {list(seeds)}")
+        return seeds
+
+    def by_seed(self) -> dict[int | None, TrainSettings]:
+        """The settings of each seed; None = the one there is, whose folders do not name it."""
+        if not self.seeds:
+            return {None: self}
+        return {seed: self.model_copy(update={"seed": seed}) for seed in self.seeds}
 
     @property
     def resolved_backbone_lr(self) -> float:

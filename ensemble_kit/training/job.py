@@ -222,7 +222,10 @@ class ExpertJob:
 
     def settings_json(self) -> dict[str, Any]:
         """What decides the result: enters the fingerprint."""
-        return {key: value for key, value in self.to_json().items() if key not in NOT_SETTINGS}
+        settings = {key: value for key, value in self.to_json().items() if key not in NOT_SETTINGS}
+        if self.weights not in ("imagenet", "none"):
+            settings["weights"] = "file"  # which one, its hash says, wherever it lies
+        return settings
 
     def identity(self, table: SampleTable, folds: IntArray) -> dict[str, Any]:
         """Settings, schema, samples, folds and first weights; its hash is the fingerprint."""

@@ -76,7 +76,7 @@ def test_a_dry_run_prints_the_plan_and_touches_nothing(ens: Ens, faces: Path, tm
     assert "252 photos of 36 people" in lines[1]
     assert sum("to train" in line for line in lines[3:-2]) == 12
     mask = next(line for line in lines if line.startswith("mask "))
-    assert mask.split()[1:6] == ["0", "126", "126", "1", "8"]
+    assert mask.split()[1:6] == ["fold0", "126", "126", "1", "8"]
     assert "6 experts, 12 of 12 folds to train" in lines[-2]
     assert "disk: about" in lines[-1]
     assert tree(tmp_path) == before

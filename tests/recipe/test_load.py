@@ -69,6 +69,7 @@ OTHER_VALUES: dict[str, Any] = {
     "device": "cpu",
     "workers": 1,
     "threads": 1,
+    "seeds": (0, 2),
     "tensorboard": True,
     "seed": 9,
     "borders": (30.0, 58.0),

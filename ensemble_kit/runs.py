@@ -200,6 +200,15 @@ class Run:
         file = self.expert_folder(attributes, condition) / "expert.json"
         write_json(file, {**content, "fingerprint": sha256_json(content)})
 
+    def described(self) -> list[tuple[tuple[str, ...], Condition, str]]:
+        """Attributes, condition and kind of heads ("joint" or "separate") of every expert of the run."""
+        found: list[tuple[tuple[str, ...], Condition, str]] = []
+        for expert_file in sorted((self.folder / "experts").glob("*/expert.json")):
+            expert = read_json(expert_file)
+            condition = check_condition(expert["condition"], self.schema)
+            found.append((tuple(expert["attributes"]), condition, str(expert["settings"].get("heads", "joint"))))
+        return found
+
     def finished(self) -> list[FinishedFold]:
         """The folds that are done, in the schema's order of attributes, then by condition and fold."""
         found = []
@@ -253,6 +262,11 @@ class Run:
             nothing = np.zeros((len(self.folds), values.shape[1]), dtype=np.float64)
             empty = (fold, nothing, np.zeros(len(self.folds), dtype=np.int64))
             _, total, n_seeds = experts.setdefault(fold.folder.parent, empty)
+            if values.shape[1] != total.shape[1]:
+                raise DataError(
+                    f"{fold.folder / 'oof.npy'}: {values.shape[1]} columns, in another fold {total.shape[1]}; train "
+                    "the folds of an expert with the same columns"
+                )
             total[rows] += values
             n_seeds[rows] += 1
         return [

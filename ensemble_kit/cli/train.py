@@ -26,6 +26,9 @@ MaskState = Annotated[
 Fold = Annotated[list[int] | None, typer.Option("--fold", help="Train only this fold (0 is first); may be repeated.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Train anew what this run already holds.")]
 
+MEASURED = ("borders", "leave_out", "columns", "output")
+"""Options that say something of an attribute with borders alone."""
+
 MASK_TASK = ("mask", "gender", "age")
 
 
@@ -61,8 +64,9 @@ def train(
     some = {name: classes for name, classes in condition.items() if classes != chosen.schema[name].classes}
     spec = ExpertSpec(names, some)
     chosen = chosen.with_train(flags)
-    if not has_borders(chosen.schema, spec) and {"borders", "leave_out"} & set(flags):
-        raise UsageError(f"--borders and --leave-out are about a measured attribute; {attribute} is none")
+    measured = [f"--{name.replace('_', '-')}" for name in MEASURED if name in flags]
+    if measured and not has_borders(chosen.schema, spec):
+        raise UsageError(f"{' and '.join(measured)}: about a measured attribute; {attribute} is none")
     check_experts(chosen, data, [spec])
     with TerminalWatcher() as watcher:
         node = chosen.graph.node_of(names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -133,7 +134,13 @@ def _timm_build(name: str, options: Mapping[str, Any], pretrained: bool = False)
 
 
 def _timm_weights(name: str, options: Mapping[str, Any]) -> Mapping[str, Tensor]:
-    return _timm_build(name, options, pretrained=True)[0].state_dict()
+    log = logging.getLogger("huggingface_hub")
+    level = log.level
+    log.setLevel(logging.ERROR)  # a failed download is told once, by whoever asked for it
+    try:
+        return _timm_build(name, options, pretrained=True)[0].state_dict()
+    finally:
+        log.setLevel(level)
 
 
 def is_sized(name: str) -> bool:

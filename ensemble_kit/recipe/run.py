@@ -244,6 +244,7 @@ def train_experts(
     settings_of = [recipe.settings_for(spec.attributes, condition=spec.condition) for spec in specs]
     starts = [settings.weights for settings in settings_of]
     check_own(run, specs, starts)
+    refuse_twice(run, list(zip(specs, settings_of, strict=True)))
     work = [_work(run, spec, settings) for spec, settings in zip(specs, settings_of, strict=True)]
     total = sum(amount * len(settings.by_seed()) for amount, settings in zip(work, settings_of, strict=True))
     before = 0.0
@@ -304,6 +305,24 @@ def refuse_other_seeds(place: Path, settings: TrainSettings) -> None:
     if there - seeded:
         how = "without seeds" if settings.seeds else "with seeds"
         raise DataError(f"{place}: its folds were trained {how}; train into another run with --run, or as they were")
+
+
+def refuse_twice(run: Run, planned: Sequence[tuple[ExpertSpec, TrainSettings]]) -> None:
+    """Raises UsageError where two experts of one run would answer the same attribute, alone and as a separate head."""
+    experts = [(spec.attributes, spec.condition, settings.heads) for spec, settings in planned]
+    anew = {describe_expert(names, condition) for names, condition, _ in experts}
+    there = [expert for expert in run.described() if describe_expert(*expert[:2]) not in anew]
+    taken: dict[str, str] = {}
+    for names, condition, heads in [*there, *experts]:
+        whole = describe_expert(names, condition)
+        for head in [(name,) for name in names] if heads == "separate" else [tuple(names)]:
+            answer = describe_expert(head, condition)
+            other = taken.setdefault(answer, whole)
+            if other != whole:
+                raise UsageError(
+                    f"{answer}: {other} and {whole} would both answer it in {run.folder}; "
+                    "train one of them into another run, named with --run"
+                )
 
 
 def _advancing(watcher: Watcher, before: float, amount: float) -> Callable[[int, int], None]:

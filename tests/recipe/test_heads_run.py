@@ -1,0 +1,132 @@
+"""A whole run of one backbone with three heads: its out-of-fold rows, predictions, views and combining, from the cards."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_training import SCHEMA, draw_table, tiny_backbone
+
+from ensemble_kit.card import read_card
+from ensemble_kit.data.table import BOX
+from ensemble_kit.errors import UsageError
+from ensemble_kit.models.backbones import BACKBONES, Backbone
+from ensemble_kit.predictions import load_predictions
+from ensemble_kit.recipe.load import ExpertSpec, load_recipe
+from ensemble_kit.recipe.predict import current_predictions, predict_run, read_part_of
+from ensemble_kit.recipe.run import Silent, open_run, train_experts
+from ensemble_kit.runs import Run
+
+RECIPE = """
+[schema]
+mask = ["worn", "incorrect", "not_worn"]
+gender = ["male", "female"]
+age = { classes = ["<30", "30-59", ">=60"], borders = [30, 60] }
+[graph]
+mask = []
+gender = []
+age = []
+[data]
+folds = 2
+[experts]
+mask = []
+gender = []
+age = []
+"mask,gender,age" = ["pooled"]
+[train]
+backbone = "tiny"
+weights = "none"
+size = 16
+crop = [16, 0.75]
+crop_at = "boxes"
+prepare = ["sharpen=0.3"]
+normalise = "photos"
+augment = ["flip=0.5", "coarse_dropout=0.5:2x3x3"]
+augment_share = 0.9
+heads = "separate"
+head = "deep=8"
+columns = "years"
+output = "ordinal"
+epochs = 1
+threads = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recipe beside its photos, with boxes left and below the middle."""
+    folder = tmp_path_factory.mktemp("world")
+    table = draw_table(folder / "photos")
+    header = ["path", "group_id", "mask", "gender", "age", *BOX]
+    lines = [[*row, 2, 6, 10, 16] for row in table.frame[header[:5]].astype(str).to_numpy().tolist()]
+    with open(folder / "photos" / "samples.csv", "w", newline="", encoding="utf-8") as handle:
+        csv.writer(handle).writerows([header, *lines])
+    (folder / "heads.toml").write_text(RECIPE)
+    return folder / "heads.toml"
+
+
+@pytest.fixture(scope="module")
+def run(recipe: Path) -> Iterator[Run]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKBONES, "tiny", Backbone(tiny_backbone))
+        chosen = load_recipe(recipe)
+        opened = open_run(chosen, recipe.parent / "photos", recipe.parent / "run", Silent())
+        train_experts(opened, chosen, chosen.experts, Silent())
+        yield opened
+
+
+def test_out_of_fold_rows_are_one_prediction_a_head_in_its_own_columns(run: Run) -> None:
+    experts = run.out_of_fold()
+    assert [(expert.names, expert.probs.shape[2]) for expert in experts] == [
+        (("mask",), 3),
+        (("gender",), 2),
+        (("age",), 39),
+    ]
+    for expert in experts:
+        np.testing.assert_allclose(expert.probs.sum(axis=2), 1, atol=1e-5)
+    assert experts[2].fine is not None
+    assert experts[2].fine.edges == tuple(float(year) for year in range(23, 61))  # the drawn people are 22 to 60
+
+
+def test_the_card_says_what_was_left_to_the_data(run: Run) -> None:
+    card = read_card(run.checkpoints()[0])
+    assert card.preprocess["crop_at"] == [0.688, 0.375]  # boxes from 6 to 16 of 16 down, from 2 to 10 across
+    assert card.preprocess["crop"] == [16, 0.75]
+    assert card.preprocess["prepare"] == ["sharpen=0.3"]
+    assert card.preprocess["mean"] != [0.485, 0.456, 0.406]
+    assert card.backbone["head"] == "deep=8"
+    assert [head.output for head in card.heads] == ["classes", "classes", "ordinal"]
+
+
+def test_views_are_recorded_and_kept_until_others_are_asked_for(run: Run) -> None:
+    table = read_part_of(run, None, "train")
+    plain = load_predictions(predict_run(run, table, "train", Silent(), {"tta": []}))[0].probs.copy()
+    folder = predict_run(run, table, "train", Silent(), {"tta": ["flip"]})
+    assert json.loads((folder / "predictions.json").read_text())["created"]["tta"] == ["flip"]
+    flipped = load_predictions(folder)[0].probs.copy()
+    assert not np.allclose(plain, flipped)
+    written = (folder / "predictions.json").stat().st_mtime_ns
+    current_predictions(run, None, "train", Silent())  # what combining calls
+    predict_run(run, table, "train", Silent(), {})
+    assert (folder / "predictions.json").stat().st_mtime_ns == written
+    again = load_predictions(predict_run(run, table, "train", Silent(), {"tta": []}))[0].probs
+    np.testing.assert_array_equal(plain, again)
+
+
+def test_fine_columns_have_other_borders_without_running_a_model(run: Run) -> None:
+    table = read_part_of(run, None, "train")
+    folder = predict_run(run, table, "moved", Silent(), {})
+    (age,) = [expert for expert in load_predictions(folder) if expert.names == ("age",)]
+    moved = SCHEMA.with_borders({"age": [40, 50]})
+    expected = [age.probs[..., :18].sum(axis=2), age.probs[..., 18:28].sum(axis=2), age.probs[..., 28:].sum(axis=2)]
+    np.testing.assert_allclose(age.in_classes_of(moved).probs, np.stack(expected, axis=2), atol=1e-6)
+
+
+def test_an_attribute_is_not_answered_twice_in_one_run(run: Run, recipe: Path) -> None:
+    chosen = load_recipe(recipe)
+    with pytest.raises(UsageError, match=r"mask: mask,gender,age and mask would both .*; train one of them"):
+        train_experts(run, chosen, [ExpertSpec(("mask",), {})], Silent())

@@ -95,7 +95,8 @@ class Card:
     def describe(self) -> str:
         """`age given mask=worn, fold 2 of 5, epoch 7`."""
         experts = "; ".join(describe_expert(head.attributes, self.condition) for head in self.heads)
-        return f"{experts}, fold {self.train['fold']} of {self.train['n_folds']}, epoch {self.train['epoch']}"
+        soup = f", a soup of {len(self.train['soup']['of'])}" if "soup" in self.train else ""
+        return f"{experts}, fold {self.train['fold']} of {self.train['n_folds']}, epoch {self.train['epoch']}{soup}"
 
     def to_json(self) -> dict[str, Any]:
         return {

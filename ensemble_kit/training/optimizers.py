@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -84,7 +85,9 @@ def _timm_optimizer(name: str) -> OptimizerBuilder:
         ) from None
     known: list[str] = library.list_optimizers()
     if name not in known:
-        raise UsageError(f'no optimizer "{name}"{nearest(name, [*OPTIMIZERS, *known])}')
+        close = difflib.get_close_matches(name, [*OPTIMIZERS, *known], n=1)
+        meant = f'; did you mean "{close[0]}"?' if close else ""
+        raise UsageError(f'no optimizer "{name}"{meant} (known: {", ".join(OPTIMIZERS)}, and {len(known)} of timm)')
 
     def build(groups: Groups) -> torch.optim.Optimizer:
         made: torch.optim.Optimizer = library.create_optimizer_v2(

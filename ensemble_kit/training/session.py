@@ -165,7 +165,11 @@ class Session:
                 line = self.close_epoch(epoch, train_loss, started, time.perf_counter() - started)
                 if on_epoch is not None:
                     on_epoch(line)
-                if self.next_epoch > epoch + 1:  # early stopping
+                if self.next_epoch > epoch + 1:
+                    self.notices.append(
+                        f"{self.job.name}, fold {self.job.fold}: stopped early after epoch {epoch}, "
+                        f"{self.job.patience} scored epochs in a row without a better macro F1"
+                    )
                     break
         finally:
             loader.close()

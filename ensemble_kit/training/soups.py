@@ -96,7 +96,7 @@ def soup_fold(
 
     The batch norms get fresh statistics over the fold's training photos. It is kept only when its macro F1 on the
     held-out photos is not below the best single checkpoint's; the trained one then stays as `trained.safetensors`,
-    and `oof.npy` and `DONE` are the average's.
+    and `oof.npy` and `DONE` are the average's. Killed while it writes, the same call mends the fold.
 
     Args:
         job, table, folds, photos, folder: as they were trained with, see `train_fold`.

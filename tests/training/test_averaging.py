@@ -153,9 +153,11 @@ def test_patience_ends_a_phase_and_the_next_one_begins(
 ) -> None:
     scored(monkeypatch, [0.9, 0.8, 0.1, 0.2, 0.1])
     job = make_job(phases=(make_phase(epochs=4), make_phase(epochs=4, optimizer="sgd")), patience=1)
-    train(table, photos, tmp_path, job)
+    result = train(table, photos, tmp_path, job)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 5, 6, 7]
+    said = "mask, fold 0: stopped early after epoch {}, 1 scored epochs in a row without a better macro F1"
+    assert result.notices == (said.format(2), said.format(7))
 
 
 @pytest.mark.parametrize(

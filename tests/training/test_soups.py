@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -102,6 +104,41 @@ def test_the_average_is_the_mean_with_fresh_batch_norms_and_the_card_says_of_wha
     assert [m["tensors_sha256"] for m in told["of"]] == [read_card(path).tensors_sha256 for path in paths]
     assert card.metrics["macro_f1"] == 0.875
     assert card.train["epoch"] == 4
+    assert card.describe() == "mask, fold 0 of 2, epoch 4, a soup of 3"
+
+
+class Kill(BaseException):
+    """Stands for SIGKILL: nothing catches it."""
+
+
+@pytest.mark.parametrize("number", range(1, 7))
+def test_a_kill_while_a_soup_takes_its_place_is_mended_by_the_same_call(
+    world: World, done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    whole = Path(shutil.copytree(done, tmp_path / "whole"))
+
+    def take(folder: Path) -> None:
+        with monkeypatch.context() as patch:
+            scoring(patch, [0.5, 0.5, 0.75, 0.5], other=0.75)
+            soup_fold(JOB, folder=folder, kind="uniform", **world.options())
+
+    take(whole)
+    original, count = os.replace, [0]
+
+    def replacing(source: Any, target: Any) -> None:
+        count[0] += 1
+        if count[0] == number:
+            raise Kill
+        original(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", replacing)
+        with contextlib.suppress(Kill):
+            take(done)
+    take(done)
+    names = [path.name for path in sorted(whole.iterdir())]
+    assert [path.name for path in sorted(done.iterdir())] == names
+    assert all((done / name).read_bytes() == (whole / name).read_bytes() for name in names)
 
 
 def test_a_soup_takes_the_folds_place_only_when_validation_does_not_fall(

@@ -12,7 +12,7 @@ import numpy as np
 from ensemble_kit.arrays import BoolArray
 from ensemble_kit.conditions import under_condition
 from ensemble_kit.data.layouts import read_layout
-from ensemble_kit.data.table import KEYS, Problem, SampleTable
+from ensemble_kit.data.table import BOX, KEYS, Problem, SampleTable
 from ensemble_kit.errors import DataError
 from ensemble_kit.graph import check_condition
 from ensemble_kit.schema import Schema
@@ -45,7 +45,7 @@ def read_extra(data: Path, schema: Schema, where: Mapping[str, Sequence[str]] | 
 def with_extra(table: SampleTable, extra: SampleTable) -> SampleTable:
     """One table of both, the extra photos last; their ids and paths get a prefix, so that none is met twice.
 
-    Groups get none: a group of both is one person, see `shared_people`.
+    Groups get none: a group of both is one person, see `is_shared`. Boxes of the extra photos are not looked at.
 
     Raises:
         DataError: the labels of the two do not go together.
@@ -63,6 +63,8 @@ def with_extra(table: SampleTable, extra: SampleTable) -> SampleTable:
                 for part in (table, extra)
                 for value in (part.frame[attribute.name] if part.has(attribute.name) else [missing] * len(part))
             ]
+    if set(BOX) <= set(table.frame.columns):  # where photos are cropped is decided by the data set itself
+        columns |= {side: [*table.frame[side], *[float("nan")] * len(extra)] for side in BOX}
     problems = (*table.problems, *(Problem(prefix + p.path, p.problem) for p in extra.problems))
     joined = SampleTable.from_columns(columns, table.root, table.schema, problems)
     return replace(joined, other_roots={**table.other_roots, prefix: extra.root})

@@ -96,6 +96,19 @@ def test_names_that_look_like_the_prefix(tmp_path: Path, more: Path) -> None:
     assert table.is_extra.tolist() == [False, False, True, True, True, True]
 
 
+def test_boxes_are_those_of_the_data_itself(tmp_path: Path) -> None:
+    columns = ("path", "mask", "age", "box_left", "box_top", "box_right", "box_bottom")
+    data = write(
+        tmp_path / "boxed", [["a.png", "worn", 20, 1, 2, 3, 4], ["b.png", "worn", 20, "", "", "", ""]], columns
+    )
+    more = write(tmp_path / "others", [["a.png", "worn", 70, 0.1, 0.2, 0.3, 0.4]], columns)  # as shares, not in pixels
+    frame = joined(data, more).frame
+    assert frame["box_top"].tolist()[0] == 2
+    assert np.isnan(frame["box_top"].tolist()[1:]).all()
+    plain = with_extra(read_samples(more, SCHEMA), read_extra(data, SCHEMA))
+    assert plain.frame["box_left"].tolist()[0] == 0.1
+
+
 def test_only_some_classes_are_taken(data: Path, more: Path) -> None:
     assert joined(data, more, {"age": [">=60"]}).ids[24:].tolist() == ["extra:0_worn.png", "extra:1_worn.png"]
     assert len(joined(data, more, {"age": ["30-59", ">=60"]})) == 27

@@ -54,6 +54,11 @@ class FinishedFold:
     heads: tuple[Head, ...] = ()
     seed: int = 0
 
+    def answers(self, attributes: tuple[str, ...], condition: Condition) -> bool:
+        """Whether it, or one of its heads, is an expert of these attributes under this condition."""
+        blocks = [head.attributes for head in self.heads] or [self.attributes]
+        return attributes in blocks and dict(condition) == dict(self.condition)
+
     @property
     def checkpoint(self) -> Path:
         return self.folder / "best.safetensors"

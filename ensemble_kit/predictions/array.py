@@ -129,6 +129,10 @@ class Predictions:
         layers = [self.layers[self.voters.index(name)] for name in chosen]
         return self._with(layers=layers, voters=chosen)
 
+    def with_voters(self, names: Sequence[str]) -> Predictions:
+        """The same expert with its voters called otherwise."""
+        return self._with(layers=self.layers, voters=names)
+
     def select(self, rows: ArrayLike) -> Predictions:
         """The same expert on some of the photos, in the order asked for; layers come into memory.
 

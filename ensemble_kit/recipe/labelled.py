@@ -278,16 +278,9 @@ def _out_of_fold(runs: Sequence[Run], graph: Graph, combine: Mapping[str, Any]) 
             raise DataError(f'{run.folder}: no finished expert; train one with "ens train ATTRIBUTE"')
         for expert in experts:
             name = expert.describe()
-            folds = [fold for fold in run.finished() if (fold.attributes, dict(fold.condition)) == _key(expert)]
+            folds = [fold for fold in run.finished() if fold.answers(*_key(expert))]
             prefix = f"set{number}:" if name in found else ""
-            own = Predictions(
-                expert.attributes,
-                list(expert.layers),
-                expert.ids,
-                expert.condition,
-                expert.classes,
-                [str(run.folder)],
-            )
+            own = expert.with_voters([str(run.folder)])
             stands_for.setdefault(name, {})[str(run.folder)] = tuple(f"{prefix}{voter}" for voter in voter_names(folds))
             found[name] = with_voters_of(found[name], own, prefix="") if name in found else own
     first = runs[0].table

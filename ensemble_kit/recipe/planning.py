@@ -121,6 +121,8 @@ def plan_run(
     Raises:
         EnsembleKitError: what the command itself would refuse.
     """
+    from ensemble_kit.training.columns import n_columns
+
     check_experts(recipe, data, specs)
     run = open_run(recipe, data, folder, watcher, adopt=adopt, write=False)
     chosen = chosen_folds(run, folds)
@@ -140,7 +142,7 @@ def plan_run(
             if found.is_to_train:
                 caches |= _cache_of(run, job)
                 state_bytes = max(state_bytes, STATES * 3 * found.checkpoint_bytes)
-                oof_bytes += int((run.folds == fold).sum()) * run.schema.block(spec.attributes).n_joint * 4
+                oof_bytes += int((run.folds == fold).sum()) * n_columns(job) * 4
     weights = sum(fold.checkpoint_bytes for fold in planned if fold.is_to_train)
     cache_bytes = sum(caches.values())
     return Plan(

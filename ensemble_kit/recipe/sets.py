@@ -60,12 +60,25 @@ def with_voters_of(expert: Predictions, other: Predictions, prefix: str) -> Pred
     Raises:
         DataError: other classes, or other photos.
     """
+    if (other.classes, other.fine) != (expert.classes, expert.fine):  # 61 years beside 3 classes: as classes
+        schema = Schema(*expert.attributes)
+        expert, other = expert.in_classes_of(schema), other.in_classes_of(schema)
     if other.classes != expert.classes:
         raise DataError(f"{other.describe()}: one set has the classes {expert.classes}, another {other.classes}")
     rows = match_ids(other.ids, expert.ids, other.describe())
     added = [np.asarray(layer if rows is None else layer[rows]) for layer in other.layers]
     names = [*expert.voters, *(f"{prefix}{voter}" for voter in other.voters)]
-    return Predictions(expert.attributes, [*expert.layers, *added], expert.ids, expert.condition, expert.classes, names)
+    layers, fine = [*expert.layers, *added], expert.fine
+    return Predictions(
+        expert.attributes,
+        layers,
+        expert.ids,
+        expert.condition,
+        expert.classes,
+        names,
+        edges=fine.edges if fine else None,
+        to=fine.to if fine else None,
+    )
 
 
 def move_borders(

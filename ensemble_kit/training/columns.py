@@ -70,6 +70,11 @@ def _borders(job: ExpertJob, head: Head) -> tuple[float, ...] | None:
     return job.borders if job.borders and name == job.bordered else job.schema[name].borders
 
 
+def n_columns(job: ExpertJob) -> int:
+    """Columns of all heads together."""
+    return heads_of(job)[-1].outputs[1]
+
+
 def class_numbers(head: Head) -> IntArray:
     """`(n_columns,)` the class (of a block: the joint class) of each of the head's columns."""
     return np.arange(len(head.classes)) if head.collapse is None else np.array(head.collapse, dtype=np.int64)

@@ -16,9 +16,12 @@ from ensemble_kit.data.table import BOX
 from ensemble_kit.errors import UsageError
 from ensemble_kit.models.backbones import BACKBONES, Backbone
 from ensemble_kit.predictions import load_predictions
+from ensemble_kit.recipe.fitters import FitOptions, fit_temperatures
+from ensemble_kit.recipe.labelled import read_labelled
 from ensemble_kit.recipe.load import ExpertSpec, load_recipe
 from ensemble_kit.recipe.predict import current_predictions, predict_run, read_part_of
 from ensemble_kit.recipe.run import Silent, open_run, train_experts
+from ensemble_kit.recipe.sets import with_voters_of
 from ensemble_kit.runs import Run
 
 RECIPE = """
@@ -124,6 +127,24 @@ def test_fine_columns_have_other_borders_without_running_a_model(run: Run) -> No
     moved = SCHEMA.with_borders({"age": [40, 50]})
     expected = [age.probs[..., :18].sum(axis=2), age.probs[..., 18:28].sum(axis=2), age.probs[..., 28:].sum(axis=2)]
     np.testing.assert_allclose(age.in_classes_of(moved).probs, np.stack(expected, axis=2), atol=1e-6)
+
+
+def test_temperatures_are_fitted_to_each_head_out_of_fold(run: Run, recipe: Path) -> None:
+    labelled = read_labelled([run.folder], recipe=load_recipe(recipe))
+    assert [expert.names for expert in labelled.experts] == [("mask",), ("gender",), ("age",)]
+    assert labelled.experts[2].fine is not None
+    items, _ = fit_temperatures(labelled, FitOptions(on=("experts",)))
+    assert [item.where for item in items] == ["mask", "gender", "age"]
+
+
+def test_runs_of_other_columns_vote_as_classes(run: Run) -> None:
+    age = run.out_of_fold()[2]
+    classes = age.in_classes_of(SCHEMA).with_voters(["other"])
+    both = with_voters_of(age, classes, prefix="")
+    assert both.voters == ("out-of-fold", "other")
+    np.testing.assert_array_equal(both.probs[0], both.probs[1])
+    same = with_voters_of(age, age.with_voters(["again"]), prefix="")
+    assert same.fine == age.fine
 
 
 def test_an_attribute_is_not_answered_twice_in_one_run(run: Run, recipe: Path) -> None:

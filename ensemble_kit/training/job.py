@@ -22,7 +22,7 @@ from ensemble_kit.models.backbones import Builder, backbone_name, check_backbone
 from ensemble_kit.models.heads import HeadBuilder, find_head, head_name
 from ensemble_kit.models.outputs import find_output
 from ensemble_kit.schema import Schema
-from ensemble_kit.training.losses import Loss, check_class_weights, check_smoothing, find_loss, loss_name
+from ensemble_kit.training.losses import Loss, check_class_weights, check_smoothing, find_loss, loss_name, needs_scores
 from ensemble_kit.training.losses.class_weights import Weigh
 from ensemble_kit.training.mixing import Mixer, find_mixer
 from ensemble_kit.training.named import name_of
@@ -134,6 +134,11 @@ class ExpertJob:
         check_job_names(self.backbone, self.sampler, self.augment, self.head, self.output, self.prepare)
         self._check_columns()
         check_objective(self.loss, self.class_weights, self.smoothing, self.mix)
+        if self.output != "classes" and needs_scores(self.loss):
+            raise UsageError(
+                f'{self.name}: the loss "{loss_name(self.loss)}" reads each output by itself, and output = '
+                f'"{self.output}" gives log-probabilities; choose cross_entropy, focal or macro_f1'
+            )
         check_balance(self.schema, self.sampler, self.balance_by)
         if not 0 <= self.label_smoothing < 1:
             raise UsageError(f"label_smoothing: expected a share from 0, below 1, found {self.label_smoothing}")

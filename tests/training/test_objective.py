@@ -234,6 +234,10 @@ def test_whole_trainings_give_the_same_bits_again(
         ({"loss": "crossentropy"}, 'no loss "crossentropy"; did you mean "cross_entropy"'),
         ({"loss": "macro_f1", "class_weights": "balanced"}, 'class_weights: the loss "macro_f1" takes none'),
         ({"class_weights": "inverse"}, 'no class_weights "inverse"'),
+        (
+            {"attributes": ("age",), "output": "ordinal", "loss": "cross_entropy+soft_margin"},
+            'age: the loss "cross_entropy.soft_margin" reads each output by itself, and output = "ordinal" gives',
+        ),
         ({"smoothing": "some"}, 'no smoothing "some"'),
         ({"label_smoothing": 1.0}, "label_smoothing: expected a share from 0, below 1, found 1.0"),
         ({"mix": ("mixdown",)}, r'no mixing "mixdown" \(known: mixup'),

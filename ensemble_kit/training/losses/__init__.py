@@ -2,7 +2,7 @@
 
 from ensemble_kit.training.losses.class_weights import CLASS_WEIGHTS, check_class_weights, class_weights
 from ensemble_kit.training.losses.formulas import cross_entropy, focal, macro_f1, soft_margin
-from ensemble_kit.training.losses.table import LOSSES, Loss, LossFamily, find_loss, loss_name
+from ensemble_kit.training.losses.table import LOSSES, Loss, LossFamily, find_loss, loss_name, needs_scores
 from ensemble_kit.training.losses.targets import SMOOTHINGS, check_smoothing, one_hot, smooth
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "focal",
     "loss_name",
     "macro_f1",
+    "needs_scores",
     "one_hot",
     "smooth",
     "soft_margin",

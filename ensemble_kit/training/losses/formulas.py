@@ -66,7 +66,9 @@ def macro_f1(logits: Tensor, targets: Tensor) -> Tensor:
 def soft_margin(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
     """The mean over classes of `w_c` times the binary logistic loss of "this class or not", and over samples.
 
-    On one-hot targets it is torch's `multilabel_soft_margin_loss`; shares are taken as they are.
+    On one-hot targets it is torch's `multilabel_soft_margin_loss`; shares are taken as they are. An expert trained so
+    still answers by the softmax of its logits: the order of the classes is what was trained, how sure it is was not, so
+    fit a temperature before soft routes or votes.
 
     Examples:
         >>> logits = torch.tensor([[0.0, 0.0, 0.0]])

@@ -27,18 +27,20 @@ class LossFamily:
             where it takes one.
         default: that number, for the name alone; None = it takes none.
         is_weighted: whether it takes class weights.
+        needs_scores: whether it reads each logit by itself, so that log-probabilities in its place mean another thing.
     """
 
     formula: Callable[..., Tensor]
     default: float | None = None
     is_weighted: bool = True
+    needs_scores: bool = False
 
 
 LOSSES: Mapping[str, LossFamily] = {
     "cross_entropy": LossFamily(cross_entropy),
     "focal": LossFamily(focal, 2.0),
     "macro_f1": LossFamily(macro_f1, is_weighted=False),  # macro: every class counts alike already
-    "soft_margin": LossFamily(soft_margin),
+    "soft_margin": LossFamily(soft_margin, needs_scores=True),
 }
 """A further loss is one function and one row here; everywhere a name is taken, a function of one's own is as well."""
 
@@ -91,6 +93,11 @@ def find_loss(loss: Any, weights: Tensor | None = None) -> Loss:
         return sum(values[1:], start=values[0])
 
     return total
+
+
+def needs_scores(loss: Any) -> bool:
+    """Whether a term of the loss reads each logit by itself. A function of one's own is taken to know what it gets."""
+    return not callable(loss) and any(term.row.needs_scores for term in _terms(loss))
 
 
 def loss_name(loss: Any) -> str:

@@ -97,7 +97,7 @@ def training_command(function: Callable[..., None]) -> Callable[..., None]:
         division = _one_way_to_divide(ctx, given({name: values.pop(name) for name in DATA_OPTIONS}))
         if division.get("fixes") not in (None, "none"):  # a recipe's own is relative to the recipe, a typed one to here
             division["fixes"] = str(Path(division["fixes"]).resolve())
-        if "extra" in division:
+        if division.get("extra", "none") != "none":
             division["extra"] = str(Path(division["extra"]).resolve())
         flags = given({name: values.pop(name) for name in TRAIN_OPTIONS})
         edits = values.pop("edits") or []

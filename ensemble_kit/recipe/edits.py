@@ -120,7 +120,7 @@ def with_variant(written: Mapping[str, Any], variant: str) -> dict[str, Any]:
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = copy.deepcopy(dict(base))
     for key, value in over.items():
-        both = isinstance(merged.get(key), dict) and isinstance(value, dict) and key not in ONE_VALUE
+        both = isinstance(merged.get(key), dict) and isinstance(value, dict) and value and key not in ONE_VALUE
         merged[key] = _merged(merged[key], value) if both else copy.deepcopy(value)
     return merged
 

@@ -43,11 +43,18 @@ def save_resolved(folder: Path, recipe: Recipe) -> Path:
 def _settings(name: str, settings: Settings, changed: Mapping[str, Any] | None = None) -> str:
     """One section, each key with its help."""
     lines = [f"[{name}]"]
-    values = {**settings.model_dump(mode="json"), **(changed or {})}
+    values = {**_dump(settings), **(changed or {})}
     for key, field in type(settings).model_fields.items():
         value, told = values[key], field.description
         lines.append(f"# {key}: not set; {told}" if value is None else _told(toml_line(key, value), told))
     return "\n".join(lines)
+
+
+def _dump(settings: Settings) -> dict[str, Any]:
+    """The values, without those that another key rules out."""
+    values = settings.model_dump(mode="json")
+    ruled_out = ("mean", "std") if values.get("normalise") is not None else ()
+    return {**values, **dict.fromkeys(ruled_out)}
 
 
 def _told(line: str, told: str | None) -> str:
@@ -60,16 +67,16 @@ def _table(name: str, values: Mapping[str, Any]) -> str:
 
 def _own_tables(recipe: Recipe, shared: TrainSettings) -> list[str]:
     """`[train.<attribute>]` and `[train."age given mask=worn"]`: what differs from the table above it."""
-    written = shared.model_dump(mode="json")
+    written = _dump(shared)
     tables = {",".join(names): (names, own) for names, own in recipe.train_for.items()}
     found = []
     for key, (names, own) in tables.items():
-        values = recipe.settings_for(names).model_dump(mode="json")
+        values = _dump(recipe.settings_for(names))
         found.append(_own(key, {name: values[name] for name in own if values[name] != written[name]}))
     for spec in recipe.experts:
         key = describe_expert(spec.attributes, spec.condition)
         own = recipe.train_for_expert.get(key, {})
-        values = recipe.settings_for(spec.attributes, condition=spec.condition).model_dump(mode="json")
+        values = _dump(recipe.settings_for(spec.attributes, condition=spec.condition))
         found.append(_own(key, {name: values[name] for name in own}))
     return [text for text in found if text]
 

@@ -73,6 +73,10 @@ def _names(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _none(value: Any) -> Any:
+    return None if value == "none" else value
+
+
 def _names_or_none(value: Any) -> Any:
     return () if value == "none" else _names(value)
 
@@ -132,7 +136,9 @@ class DataSettings(Settings):
     path: str | None = Field(None, description="the data set (or --data, or ENS_DATA)")
     layout: str = Field("auto", description="auto, competition, table or folders")
     fixes: str | None = Field(None, description="a label fix list, beside the recipe or shipped; none = no fixes")
-    extra: str | None = Field(None, description="a second data set, whose photos are trained on and never held out")
+    extra: Annotated[str | None, BeforeValidator(_none)] = Field(
+        None, description="a second data set, whose photos are trained on and never held out; none = none"
+    )
     extra_where: Annotated[dict[str, tuple[str, ...]], BeforeValidator(_classes_by_attribute)] = Field(
         default_factory=dict, description="attribute -> the classes whose extra photos are taken"
     )

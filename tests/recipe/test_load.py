@@ -149,7 +149,8 @@ def test_a_sum_of_losses_may_be_written_as_a_table(tmp_path: Path) -> None:
 
 
 def test_shipped_recipes_load_and_plan_the_mask_task() -> None:
-    assert recipe_names() == ["compare_structures", "face_mask", "grocery", "quickstart"]
+    assert {"compare_structures", "face_mask", "grocery", "quickstart"} < set(recipe_names())
+    assert len(recipe_names()) == 13
     states = [{"mask": ("worn",)}, {"mask": ("incorrect",)}, {"mask": ("not_worn",)}]
     expected = (ExpertSpec(("mask",), {}), ExpertSpec(("gender",), {}), *(ExpertSpec(("age",), s) for s in states))
     assert load_recipe("face-mask").experts == expected

@@ -1,0 +1,282 @@
+"""The shipped recipes build what they say: optimiser groups, frozen layers, transforms, losses, photos, stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ensemble_kit.data.decode import prepare
+from ensemble_kit.data.samples import SampleTable
+from ensemble_kit.graph import describe_expert
+from ensemble_kit.loading.transforms import Augment
+from ensemble_kit.models.heads import Network, build_network
+from ensemble_kit.recipe.experts import ExpertSpec
+from ensemble_kit.recipe.load import load_recipe
+from ensemble_kit.recipe.planning import _photos_of
+from ensemble_kit.recipe.run import job_of
+from ensemble_kit.recipe.starts import in_order
+from ensemble_kit.runs import Run
+from ensemble_kit.training.columns import heads_of, parts_of_job
+from ensemble_kit.training.job import ExpertJob
+from ensemble_kit.training.losses import find_loss
+from ensemble_kit.training.optimizers import freeze_layers, make_optimizer
+from ensemble_kit.training.rows import FoldRows, choose_rows
+
+FLAT = ("mask", "gender", "age")
+SIX = ("gender", "age")
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A person of every age and gender, a photo in every mask state; nothing of it lies on the disk."""
+    root = tmp_path_factory.mktemp("nothing")
+    recipe = load_recipe("three-models")
+    rows = [
+        (age, gender, state)
+        for age in range(18, 61)
+        for gender in ("male", "female")
+        for state in recipe.schema["mask"].classes
+    ]
+    people = [f"{gender}{age}" for age, gender, _ in rows]
+    columns: dict[str, Any] = {"sample_id": [f"{i}.jpg" for i in range(len(rows))], "group_id": people}
+    columns |= {"path": columns["sample_id"], "mask": [row[2] for row in rows], "gender": [row[1] for row in rows]}
+    table = SampleTable.from_columns({**columns, "age": [float(row[0]) for row in rows]}, root, recipe.schema)
+    folds = np.array([(row[0] + (row[1] == "female")) % 5 for row in rows], dtype=np.int64)
+    return Run.create(
+        root, table, folds, data=root, layout="auto", schema=recipe.schema, graph=recipe.graph,
+        division={"n_folds": 5, "fold_seed": 0, "val_ratio": None}, combine=recipe.combine.model_dump(), write=False,
+    )  # fmt: skip
+
+
+def job(
+    run: Run,
+    name: str,
+    names: tuple[str, ...],
+    condition: Mapping[str, tuple[str, ...]] | None = None,
+    variant: str | None = None,
+) -> ExpertJob:
+    """The job of fold 0, from random weights: nothing is fetched here."""
+    recipe = load_recipe(name, variant=variant)
+    spec = ExpertSpec(names, condition or {})
+    assert spec in recipe.experts, f"{name} does not train {spec}"
+    settings = recipe.settings_for(names, condition=spec.condition)
+    return job_of(run, spec, settings.model_copy(update={"weights": "none"}), 0)
+
+
+def network_of(job: ExpertJob) -> Network:
+    return build_network(job.backbone, "none", parts_of_job(job), (0,), head=job.head, size=job.size)
+
+
+def groups_of(job: ExpertJob, number: int = 0) -> tuple[torch.optim.Optimizer, dict[str, dict[str, Any]], set[str]]:
+    """The optimiser of a phase, its group of weights of each part, and the names of what is frozen."""
+    network, phase = network_of(job), job.phases[number]
+    freeze_layers(network, phase.freeze, {name for name, _ in network.named_parameters()})
+    optimizer = make_optimizer(network, phase)
+    groups = {g["part"]: g for g in optimizer.param_groups if g["params"][0].ndim > 1}
+    return optimizer, groups, {name for name, p in network.named_parameters() if not p.requires_grad}
+
+
+def steps_of(job: ExpertJob) -> list[Any]:
+    pipeline = Augment(job.augment, job.size, 0, job.augment_share)._pipeline
+    return [] if pipeline is None else list(pipeline.transforms)
+
+
+def rows_of(run: Run, job: ExpertJob) -> FoldRows:
+    return choose_rows(job, run.table, run.folds, _photos_of(run, job))
+
+
+def ages(run: Run, rows: Any) -> set[int]:
+    return set(run.table.frame["age"].to_numpy()[rows].astype(int).tolist())
+
+
+def prepared(job: ExpertJob) -> tuple[int, ...]:
+    photo = np.zeros((512, 384, 3), dtype=np.uint8)
+    return prepare(photo, job.preprocess).shape
+
+
+def test_flat_18(run: Run) -> None:
+    recipe = load_recipe("flat-18")
+    assert (recipe.data.extra, dict(recipe.data.extra_where)) == ("older_faces", {"age": (">=60",)})
+    assert recipe.settings_for(FLAT).weights == "imagenet"
+    plain = load_recipe("flat-18", variant="own_photos").data
+    assert (plain.extra, dict(plain.extra_where)) == (None, {})
+    flat = job(run, "flat-18", FLAT)
+    assert len(heads_of(flat)[0].classes) == 18
+    optimizer, _, frozen = groups_of(flat)
+    assert {name.split(".")[1] for name in frozen} == {"layer1", "layer2"}
+    assert sum(p.numel() for g in optimizer.param_groups for p in g["params"]) < 11_000_000
+    assert not any(
+        "layer1" in name or "layer2" in name for name, p in network_of(flat).named_parameters() if name not in frozen
+    )
+    assert prepared(flat) == (512, 384, 3)
+    rows = rows_of(run, flat)
+    assert ages(run, rows.train) == {a for a in range(18, 61) if not (27 <= a <= 29 or 57 <= a <= 59)}
+    assert ages(run, rows.score) == {a for a in range(18, 61) if a % 5 in (0, 4)}
+
+
+def test_three_models(run: Run) -> None:
+    logits, targets = torch.randn(4, 3), torch.eye(3)[[0, 1, 2, 0]]
+    for names in (("mask",), ("gender",), ("age",)):
+        one = job(run, "three-models", names)
+        optimizer, groups, frozen = groups_of(one)
+        assert type(optimizer) is torch.optim.Adam
+        assert {group["lr"] for group in groups.values()} == {1e-3}
+        assert frozen == set()
+        assert one.backbone == "resnet18"
+        found = find_loss(one.loss)(logits, targets)
+        assert torch.isclose(found, torch.nn.functional.multilabel_soft_margin_loss(logits, targets))
+        assert prepared(one) == (300, 200, 3)
+        photo = np.arange(512 * 384, dtype=np.uint32).astype(np.uint8).reshape(512, 384, 1).repeat(3, axis=2)
+        np.testing.assert_array_equal(prepare(photo, one.preprocess), photo[106:406, 92:292])
+    rows = rows_of(run, job(run, "three-models", ("age",)))
+    assert ages(run, rows.train) == {a for a in range(18, 61) if (a < 30 or 41 <= a <= 49 or a == 60)}
+    assert ages(run, rows.score) == {a for a in range(18, 61) if a % 5 in (0, 4)}
+    assert len(ages(run, rows_of(run, job(run, "three-models", ("gender",))).train)) == 43
+
+
+@pytest.mark.parametrize(
+    ("variant", "states"),
+    [
+        ("three_way", [("worn",), ("incorrect",), ("not_worn",)]),
+        ("worn_or_rest", [("worn",), ("incorrect", "not_worn")]),
+        ("covered_or_bare", [("worn", "incorrect"), ("not_worn",)]),
+    ],
+)
+def test_age_by_mask(run: Run, variant: str, states: list[tuple[str, ...]]) -> None:
+    recipe = load_recipe("age-by-mask", variant=variant)
+    assert [spec.condition["mask"] for spec in recipe.experts if spec.attributes == ("age",)] == states
+    assert [spec.condition for spec in recipe.experts if spec.attributes != ("age",)] == [{}, {}]
+    for state in states:
+        one = job(run, "age-by-mask", ("age",), {"mask": state}, variant)
+        rows = rows_of(run, one)
+        assert one.leave_out == ()
+        assert len(ages(run, rows.train)) == 43
+        assert set(run.table.frame["mask"].to_numpy()[rows.train].tolist()) == set(state)
+
+
+def test_gender_and_age_by_mask(run: Run) -> None:
+    recipe = load_recipe("gender-age-by-mask")
+    assert recipe.graph.to_json() == {"mask": [], "gender": ["mask"], "age": ["mask"]}
+    assert len(recipe.experts) == 7
+    two = load_recipe("gender-age-by-mask", variant="worn_or_rest").experts
+    assert [len(spec.condition.get("mask", ())) for spec in two] == [0, 1, 2, 1, 2]
+
+
+def test_gender_age_first(run: Run) -> None:
+    recipe = load_recipe("gender-age-first")
+    bare, rest = {"mask": ("not_worn",)}, {"mask": ("worn", "incorrect")}
+    first = job(run, "gender-age-first", SIX, bare)
+    optimizer, groups, _ = groups_of(first)
+    assert type(optimizer) is torch.optim.Adam
+    assert (groups["backbone"]["lr"], groups["head"]["lr"]) == (1e-5, 6e-4)
+    assert {group["weight_decay"] for group in groups.values()} == {3e-5}
+    assert (first.label_smoothing, first.smoothing, first.phases[0].batch_size, first.epochs) == (0.1, "all", 128, 50)
+    assert (first.preprocess.crop, first.size, prepared(first)) == ((400, 256), (224, 224), (224, 224, 3))
+    assert (first.mean, first.std, first.n_folds) == (*IMAGENET, 5)
+    assert [len(head.classes) for head in heads_of(first)] == [6]
+    contrast, flip, invert, holes = steps_of(first)
+    assert [type(step).__name__ for step in (contrast, flip, invert)] == [
+        "RandomBrightnessContrast", "HorizontalFlip", "InvertImg"
+    ]  # fmt: skip
+    assert (holes.num_holes_range, holes.hole_height_range, holes.hole_width_range) == ((4, 4), (50, 50), (50, 50))
+    weights = [recipe.settings_for(s.attributes, condition=s.condition).weights for s in recipe.experts]
+    start = "run:gender,age given mask=not_worn"
+    assert weights == ["imagenet", "imagenet", start, start]
+    assert [describe_expert(s.attributes, s.condition) for s in recipe.experts][1:] == [
+        "gender,age given mask=not_worn", "gender,age given mask=worn,incorrect", "mask,gender,age"
+    ]  # fmt: skip
+    assert in_order(recipe.experts, weights) == [0, 1, 2, 3]
+    assert [len(heads_of(job(run, "gender-age-first", SIX, rest))[0].classes)] == [6]
+    assert [len(heads_of(job(run, "gender-age-first", FLAT))[0].classes)] == [18]
+    rows = rows_of(run, first)
+    assert set(run.table.frame["mask"].to_numpy()[rows.train].tolist()) == {"not_worn"}
+    for backbone in ("resnet18", "resnet34", "resnet50", "resnet101"):
+        changed = load_recipe("gender-age-first", [f"train.backbone={backbone}"])
+        assert {changed.settings_for(s.attributes, condition=s.condition).backbone for s in changed.experts} == {
+            backbone
+        }
+        assert load_recipe("gender-age-first", variant=backbone).settings_for(SIX).backbone == backbone
+
+
+def test_adam_then_sgd(run: Run) -> None:
+    both, alone = (job(run, "adam-then-sgd", FLAT, variant=v) for v in ("adam_then_sgd", "adam_alone"))
+    assert [(phase.optimizer, phase.epochs, phase.schedule) for phase in both.phases] == [
+        ("adam", 15, "constant"), ("sgd", 50, "cosine")
+    ]  # fmt: skip
+    assert [type(groups_of(both, number)[0]) for number in (0, 1)] == [torch.optim.Adam, torch.optim.SGD]
+    assert [(phase.optimizer, phase.epochs) for phase in alone.phases] == [("adam", 65)]
+    assert both.epochs == alone.epochs
+
+
+def test_losses(run: Run) -> None:
+    logits, targets = torch.randn(6, 18), torch.eye(18)[:6]
+    found = {}
+    for variant in load_recipe("losses").variants:
+        one = job(run, "losses", FLAT, variant=variant)
+        found[variant] = (one.loss, one.class_weights, one.label_smoothing, one.smoothing)
+        assert torch.isfinite(find_loss(one.loss)(logits, targets))
+    assert found == {
+        "cross_entropy": ("cross_entropy", "none", 0.0, "all"),
+        "weighted": ("cross_entropy", "balanced", 0.0, "all"),
+        "smoothing": ("cross_entropy", "none", 0.1, "all"),
+        "smoothing_others": ("cross_entropy", "none", 0.1, "others"),
+        "focal": ("focal=2", "none", 0.0, "all"),
+        "macro_f1": ("macro_f1", "none", 0.0, "all"),
+        "soft_margin": ("soft_margin", "none", 0.0, "all"),
+        "sum": ("cross_entropy+0.5*macro_f1", "none", 0.0, "all"),
+    }
+
+
+def test_imbalance(run: Run) -> None:
+    variants = load_recipe("imbalance").variants
+    ways = ["natural", "weighted", "weighted_age", "oversample", "undersample", "schedule", "class_weights", "smote"]
+    assert set(variants) == {*ways, *(f"{way}_plain" for way in ways)}
+    for way in ways:
+        one, plain = (job(run, "imbalance", FLAT, variant=name) for name in (way, f"{way}_plain"))
+        assert [type(step).__name__ for step in steps_of(one)] == [
+            "HorizontalFlip",
+            "Affine",
+            "RandomBrightnessContrast",
+        ]
+        assert steps_of(plain) == []
+        same = ("sampler", "balance_by", "class_weights", "smote", "phases", "loss")
+        assert all(getattr(one, key) == getattr(plain, key) for key in same)
+    found = {way: job(run, "imbalance", FLAT, variant=way) for way in ways}
+    assert [found[way].sampler for way in ways[:6]] == [
+        "natural", "weighted", "weighted", "oversample", "undersample", "natural->balanced"
+    ]  # fmt: skip
+    assert (found["weighted_age"].balance_by, found["weighted"].balance_by) == (("age",), ())
+    assert (found["class_weights"].class_weights, found["class_weights"].sampler) == ("balanced", "natural")
+    assert (found["smote"].smote, found["smote"].feature_views) == (5, 4)
+    assert {name.split(".")[0] for name in groups_of(found["smote"])[2]} == {"backbone"}
+
+
+def test_three_heads(run: Run) -> None:
+    one = job(run, "three-heads", FLAT)
+    assert [(head.attributes, len(head.classes), head.outputs) for head in heads_of(one)] == [
+        (("mask",), 3, (0, 3)), (("gender",), 2, (3, 5)), (("age",), 3, (5, 8))
+    ]  # fmt: skip
+    nets = load_recipe("three-heads", variant="three_nets").experts
+    assert [spec.attributes for spec in nets] == [("mask",), ("gender",), ("age",)]
+    for spec in nets:
+        net = job(run, "three-heads", spec.attributes, variant="three_nets")
+        assert (net.phases, net.loss, net.augment, net.size) == (one.phases, one.loss, one.augment, one.size)
+
+
+@pytest.mark.parametrize("path", sorted(Path(load_recipe("losses").path).parent.glob("*.toml")), ids=lambda p: p.stem)
+def test_every_recipe_opens_with_what_it_is_for_and_its_command(path: Path) -> None:
+    head = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    assert head[0].startswith("# ")
+    assert any(line.startswith("#   ens ") for line in head)
+    if (
+        load_recipe(path).settings_for(load_recipe(path).experts[0].attributes).weights == "imagenet"
+        and path.stem != "face_mask"
+    ):
+        assert any(line.startswith("# assumes:") for line in head)
+        assert any(line.startswith("# override:") for line in head)

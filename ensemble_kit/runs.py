@@ -63,6 +63,12 @@ class FinishedFold:
     def checkpoint(self) -> Path:
         return self.folder / "best.safetensors"
 
+    @property
+    def trained(self) -> Path:
+        """The checkpoint that its training kept, also where a soup has taken its place since."""
+        before = self.folder / "trained.safetensors"
+        return before if before.is_file() else self.checkpoint
+
 
 @dataclass(frozen=True)
 class Run:

@@ -115,5 +115,6 @@ def _trained(
     """The settings that a fold was trained with, and its photos."""
     written = read_json(fold.folder.parent / "expert.json")["settings"]
     settings = validated(TrainSettings, written, str(fold.folder.parent / "expert.json"))
+    settings = settings.model_copy(update={"seed": fold.seed, "seeds": ()})
     job = running.job_of(run, ExpertSpec(fold.attributes, fold.condition), settings, fold.fold)
     return replace(job, **machine), running.photos_for(run, settings, watcher)

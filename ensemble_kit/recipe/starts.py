@@ -72,7 +72,8 @@ def start_of(run: Run, weights: str, fold: int, seed: int) -> Start:
         trained = ", ".join(str(one.fold) for one in folds)
         raise DataError(f"{weights}: fold {fold} of it is not trained yet (there: {trained}); train that first")
     chosen = next((one for one in same if one.seed == seed), same[0])
-    return Start(chosen.checkpoint, None if own is not None else _leak(run, other, fold, chosen.fold, weights))
+    # not a soup's: one made later would make this training another one
+    return Start(chosen.trained, None if own is not None else _leak(run, other, fold, chosen.fold, weights))
 
 
 def start_notices(run: Run, settings: TrainSettings, fold: int) -> list[str]:

@@ -10,10 +10,12 @@ from tiny_training import draw_table, tiny_backbone
 
 from ensemble_kit.card import read_card
 from ensemble_kit.errors import DataError, UsageError
+from ensemble_kit.files import sha256_file
 from ensemble_kit.models.backbones import BACKBONES, Backbone
 from ensemble_kit.recipe.load import load_recipe
 from ensemble_kit.recipe.run import Silent, open_run, train_experts
 from ensemble_kit.recipe.soup import soup_files, soup_run
+from ensemble_kit.recipe.starts import start_of
 from ensemble_kit.runs import Run
 
 RECIPE = """
@@ -32,6 +34,7 @@ epochs = 3
 batch_size = 9
 warmup_epochs = 0
 keep = "every 1"
+seeds = [0, 1]
 threads = 1
 precision = "fp32"
 """
@@ -58,13 +61,15 @@ def run(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def test_a_run_is_averaged_fold_by_fold_and_stays_whole(run: Run) -> None:
-    before = {fold.fold: fold.checkpoint_sha256 for fold in run.finished()}
+    before = {fold.folder: fold.checkpoint_sha256 for fold in run.finished()}
     soups = soup_run(run, Silent(), attributes=("mask",), kind="greedy")
-    assert [soup.title for soup in soups] == ["mask, fold 0", "mask, fold 1"]
+    assert [soup.title for soup in soups] == ["mask, fold 0"] * 2 + ["mask, fold 1"] * 2
     run.verify()
     for fold, soup in zip(run.finished(), soups, strict=True):
-        assert (fold.checkpoint_sha256 != before[fold.fold]) == (soup.path is not None)
+        assert (fold.checkpoint_sha256 != before[fold.folder]) == (soup.path is not None)
         assert ("soup" in read_card(fold.checkpoint).train) == (soup.path is not None)
+        assert sha256_file(fold.trained) == before[fold.folder]  # what others start from stays
+        assert start_of(run, "run:mask", fold.fold, fold.seed).file == fold.trained
     assert all(soup.macro_f1 >= soup.best[1] for soup in soups)
     assert run.out_of_fold()[0].probs.shape[1:] == (36, 3)
 
@@ -75,6 +80,9 @@ def test_checkpoints_know_the_run_they_lie_in(run: Run, tmp_path: Path) -> None:
     soup = soup_files(paths[:2], tmp_path / "soup.safetensors", Silent(), kind="greedy")
     assert soup.n_found == 2
     assert (tmp_path / "soup.safetensors").exists() == (soup.path is not None)
+    seeds = [fold.checkpoint for fold in run.finished() if fold.fold == 0]
+    both = soup_files(seeds, tmp_path / "seeds.safetensors", Silent(), kind="uniform")
+    assert (len(seeds), both.n_found) == (2, 2)
     elsewhere = [Path(shutil.copy(path, tmp_path / path.name)) for path in paths]
     named = soup_files(elsewhere, tmp_path / "other.safetensors", Silent(), run=run, kind="greedy")
     assert named.n_found == 3

@@ -12,7 +12,10 @@ from ensemble_kit.arrays import ByteArray
 from ensemble_kit.errors import DataError, UsageError, nearest
 
 Preparer = Callable[[ByteArray], ByteArray]
-"""`(h, w, 3)` uint8 -> `(h2, w2, 3)` uint8, the same for the same photo: a face detector, a background remover, ..."""
+"""`(h, w, 3)` uint8 -> `(h2, w2, 3)` uint8, the same for the same photo: a face detector, a background remover, ...
+
+The cache of decoded photos and the card know it by its name, so one that is changed needs another name.
+"""
 
 
 def grayscale(photo: ByteArray) -> ByteArray:

@@ -26,6 +26,7 @@ from ensemble_kit.schema import Attribute, Schema
 from ensemble_kit.training import EpochLine, FoldResult, train_fold
 from ensemble_kit.training.columns import OpenColumns, heads_of
 from ensemble_kit.training.normalising import normalised_by
+from ensemble_kit.training.objective import Objective
 from ensemble_kit.training.rows import choose_rows
 
 EDGES = (25.0, 30.0, 40.0, 50.0, 60.0)
@@ -235,3 +236,45 @@ def test_each_key_changes_the_first_loss(
     _, plain = train(table, photos, tmp_path / "a")
     _, other = train(table, photos, tmp_path / "b", **changed)
     assert plain.train_loss != other.train_loss
+
+
+def test_class_weights_of_fine_columns_are_those_of_their_classes(table: SampleTable, photos: PhotoCache) -> None:
+    job = make_job(attributes=NAMES, heads="separate", columns=EDGES, class_weights="balanced")
+    rows = choose_rows(job, table, folds_of(table), photos)
+    weights = [own.numpy() for own in Objective(job, rows, torch.device("cpu")).weights if own is not None]
+    for name, own, to in zip(NAMES, weights, ([0, 1, 2], [0, 1], [0, 0, 1, 1, 1, 2]), strict=True):
+        labels = table.numbers(name)[rows.train]
+        counts = np.bincount(labels[labels >= 0])
+        np.testing.assert_allclose(own, (counts.sum() / (len(counts) * counts))[to], rtol=1e-6)
+
+
+def test_what_is_left_out_is_the_label_of_the_measured_head_alone(table: SampleTable, photos: PhotoCache) -> None:
+    columns = {name: table.frame[name].tolist() for name in table.frame.columns}
+    columns["age"] = [50.0 if age == 45 and row % 2 else age for row, age in enumerate(columns["age"])]
+    own = SampleTable.from_columns(columns, table.root, SCHEMA)
+    ranges: tuple[tuple[tuple[float, float], ...], ...] = (((48.0, 52.0),), ())
+    jobs = [make_job(attributes=NAMES, heads="separate", leave_out=left_out) for left_out in ranges]
+    rows, plain = (choose_rows(job, own, folds_of(own), photos) for job in jobs)
+    assert np.array_equal(rows.train, plain.train)
+    is_left_out = own.frame["age"].to_numpy()[rows.train] == 50
+    assert is_left_out.any()
+    assert (rows.train_targets[is_left_out, 2] == -1).all()
+    assert np.array_equal(rows.train_targets[~is_left_out], plain.train_targets[~is_left_out])
+    assert np.array_equal(rows.train_targets[:, :2], plain.train_targets[:, :2])
+
+
+@pytest.mark.parametrize("output", ["classes", "ordinal", "regression"])
+def test_columns_of_classes_that_a_condition_rules_out_are_closed(tmp_path: Path, output: str) -> None:
+    """A taxonomy without worn masks from 30 to 59: the expert of worn masks gives their years no probability."""
+    drawn = draw_table(tmp_path / "photos")
+    ages = SCHEMA["age"].classes
+    paths = [("worn", a) for a in (ages[0], ages[2])] + [(m, a) for m in ("incorrect", "not_worn") for a in ages]
+    schema = Schema(SCHEMA["mask"], SCHEMA["age"], paths=paths)
+    frame = drawn.frame[~((drawn.frame["mask"] == "worn") & (drawn.frame["age"] == 45.0))]
+    columns = {name: frame[name].tolist() for name in frame.columns if name != "gender"}
+    own = SampleTable.from_columns(columns, drawn.root, schema)
+    changed = {"schema": schema, "attributes": ("age",), "condition": {"mask": ("worn",)}, "columns": EDGES}
+    train(own, make_photos(own, tmp_path / "cache"), tmp_path / "run", output=output, **changed)
+    probs = np.load(tmp_path / "run" / "oof.npy")
+    assert (probs[:, 2:5] == 0).all()
+    np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-5)

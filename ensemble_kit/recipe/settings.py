@@ -85,7 +85,7 @@ def _sum(value: Any) -> Any:
     """`{ cross_entropy = 1.0, macro_f1 = 0.5 }` becomes `"cross_entropy+0.5*macro_f1"`."""
     if not isinstance(value, dict):
         return value
-    if not all(isinstance(share, int | float) for share in value.values()):
+    if not all(isinstance(share, int | float) and not isinstance(share, bool) for share in value.values()):
         raise ValueError(
             f"expected loss -> its share, as in {{ cross_entropy = 1.0, macro_f1 = 0.5 }}, found {value!r}"
         )

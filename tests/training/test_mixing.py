@@ -66,7 +66,7 @@ def test_mixup_draws_its_share_from_beta(alpha: float) -> None:
 def test_the_box_of_cutmix_is_one_rectangle_and_its_actual_area_decides() -> None:
     photos, targets = batch(2, 20, 30)
     areas = []
-    for seed in range(400):
+    for seed in range(150):
         mixed, shares = cutmix(1.0, photos, targets, rng(seed))
         inside = mixed[0, 0] != 0
         if not inside.any():
@@ -79,7 +79,7 @@ def test_the_box_of_cutmix_is_one_rectangle_and_its_actual_area_decides() -> Non
         assert float(shares[0, 1]) == pytest.approx(float(inside.float().mean()))
         areas.append(float(shares[0, 1]))
     # drawn uniformly (Beta(1, 1)) and then cut off at the edges: less than a half on average
-    assert 0.2 < np.mean(areas) < 0.45
+    assert 0.15 < np.mean(areas) < 0.5
 
 
 def test_half_cutmix_puts_left_beside_right() -> None:

@@ -93,7 +93,7 @@ def check_experts(recipe: Recipe, data: Path | None, specs: Sequence[ExpertSpec]
         DataError: the data set or the weights to start from are not there.
     """
     from ensemble_kit.models.compute import choose_compute
-    from ensemble_kit.training import check_balance
+    from ensemble_kit.training import check_balance, check_together
 
     root = data_root(recipe, data)
     if not root.exists():
@@ -102,7 +102,7 @@ def check_experts(recipe: Recipe, data: Path | None, specs: Sequence[ExpertSpec]
         settings = recipe.settings_for(spec.attributes, condition=spec.condition)
         check_names(settings)
         check_balance(recipe.schema, settings.sampler, settings.balance_by)
-        phases_of(settings, 1)
+        check_together(settings, phases_of(settings, 1), describe_expert(spec.attributes, spec.condition))
         choose_compute(settings.device, settings.precision, settings.channels_last)
         check_start(settings.weights)
 

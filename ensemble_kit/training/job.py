@@ -26,7 +26,7 @@ from ensemble_kit.training.losses import Loss, check_class_weights, check_smooth
 from ensemble_kit.training.losses.class_weights import Weigh
 from ensemble_kit.training.mixing import Mixer, find_mixer
 from ensemble_kit.training.named import name_of
-from ensemble_kit.training.phases import Phase
+from ensemble_kit.training.phases import Phase, check_together
 
 HEADS_KINDS = ("joint", "separate")
 NORMALISE = ("given", "photos")
@@ -146,35 +146,13 @@ class ExpertJob:
             raise UsageError(f"mix_share: expected a share from 0 to 1, found {self.mix_share}")
         if not self.phases:
             raise UsageError(f"{self.name}: expected at least one phase, found none")
-        if not 0 <= self.ema < 1 or self.swa_epochs < 0 or self.patience < 0:
-            found = f"ema {self.ema}, swa_epochs {self.swa_epochs}, patience {self.patience}"
-            raise UsageError(f"{self.name}: expected ema from 0, below 1, and counts of epochs from 0, found {found}")
-        if self.ema and self.swa_epochs:
-            raise UsageError("ema and swa_epochs both say which mean of the weights is kept; give one of them")
-        if self.patience and self.swa_epochs:
-            raise UsageError("swa_epochs counts from the last epoch, patience leaves it open; give one of them")
-        if self.patience and not self.score_every:
-            raise UsageError("patience waits for scored epochs; give score_every = 1, or patience = 0")
-        self._check_features()
+        check_together(self, self.phases, self.name)
         if self.score_every < 0:
             raise UsageError(f"score_every: expected 0 or more epochs, found {self.score_every}")
         if set(self.attributes) & set(self.condition):
             raise UsageError(f"{self.name}: an attribute cannot be predicted and given at once")
         if (self.borders or self.leave_out) and self.bordered is None:
             raise UsageError(f"{self.name}: borders and left-out ranges need exactly one attribute with borders")
-
-    def _check_features(self) -> None:
-        if self.smote < 0 or (self.feature_views or 0) < 0:
-            found = f"feature_views {self.feature_views}, smote {self.smote}"
-            raise UsageError(f"{self.name}: expected counts from 0, found {found}")
-        if self.smote and self.feature_views is None:
-            raise UsageError('smote makes up features; give feature_views = 0 and freeze = ["backbone"] with it')
-        if self.feature_views is None:
-            return
-        if not all("backbone" in phase.freeze for phase in self.phases):
-            raise UsageError('feature_views: expected a frozen backbone; give freeze = ["backbone"] in every phase')
-        if self.mix:
-            raise UsageError("feature_views: mixing needs photos, and the head sees features; leave mix out")
 
     @property
     def name(self) -> str:

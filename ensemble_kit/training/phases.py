@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Protocol
 
 from ensemble_kit.errors import UsageError
 from ensemble_kit.training.named import name_of
@@ -82,3 +82,52 @@ def spans_of(phases: Sequence[Phase]) -> tuple[Span, ...]:
         spans.append(Span(phase, number, before + 1, before + phase.epochs))
         before += phase.epochs
     return tuple(spans)
+
+
+class Whole(Protocol):
+    """What is said of a whole training, beside its phases; see `ExpertJob`."""
+
+    @property
+    def ema(self) -> float: ...
+    @property
+    def swa_epochs(self) -> int: ...
+    @property
+    def patience(self) -> int: ...
+    @property
+    def score_every(self) -> int: ...
+    @property
+    def feature_views(self) -> int | None: ...
+    @property
+    def smote(self) -> int: ...
+    @property
+    def mix(self) -> Sequence[Any]: ...
+
+
+def check_together(whole: Whole, phases: Sequence[Phase], name: str) -> None:
+    """Raises UsageError where the averages, early stopping and cached features asked for do not go together.
+
+    Args:
+        name: the expert's, for messages.
+    """
+    if not 0 <= whole.ema < 1 or whole.swa_epochs < 0 or whole.patience < 0:
+        found = f"ema {whole.ema}, swa_epochs {whole.swa_epochs}, patience {whole.patience}"
+        raise UsageError(f"{name}: expected ema from 0, below 1, and counts of epochs from 0, found {found}")
+    if whole.smote < 0 or (whole.feature_views or 0) < 0:
+        found = f"feature_views {whole.feature_views}, smote {whole.smote}"
+        raise UsageError(f"{name}: expected counts from 0, found {found}")
+    views = whole.feature_views is not None
+    is_frozen = all("backbone" in phase.freeze for phase in phases)
+    faults = {
+        "ema and swa_epochs both say which mean of the weights is kept; give one of them": whole.ema
+        and whole.swa_epochs,
+        "swa_epochs counts from the last epoch, patience leaves it open; give one of them": whole.patience
+        and whole.swa_epochs,
+        "patience waits for scored epochs; give score_every = 1, or patience = 0": whole.patience
+        and not whole.score_every,
+        'smote makes up features; give feature_views = 0 and freeze = ["backbone"] with it': whole.smote and not views,
+        'feature_views: expected a frozen backbone; give freeze = ["backbone"] in every phase': views and not is_frozen,
+        "feature_views: mixing needs photos, and the head sees features; leave mix out": views and len(whole.mix) > 0,
+    }
+    for fault, is_there in faults.items():
+        if is_there:
+            raise UsageError(f"{name}: {fault}")

@@ -10,6 +10,7 @@ import pytest
 from ensemble_kit.errors import UsageError
 from ensemble_kit.recipe.load import Recipe, load_recipe
 from ensemble_kit.recipe.phases import epochs_of, phases_of
+from ensemble_kit.recipe.run import check_experts
 
 TASK = """
 [schema]
@@ -93,3 +94,10 @@ def test_faults_name_the_phase(tmp_path: Path, text: str, message: str) -> None:
         recipe(tmp_path, text)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_what_does_not_go_together_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    made = recipe(tmp_path, "[train.age]\nfeature_views = 2\n")
+    (tmp_path / "data").mkdir()
+    with pytest.raises(UsageError, match="age: feature_views: expected a frozen backbone"):
+        check_experts(made, tmp_path / "data", made.experts)

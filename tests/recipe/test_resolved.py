@@ -29,7 +29,9 @@ def test_toml_lines_read_back(name: str, value: Any) -> None:
 
 def same(a: Recipe, b: Recipe) -> None:
     assert (a.schema, a.graph, a.experts, a.combine) == (b.schema, b.graph, b.experts, b.combine)
-    assert a.data.model_dump(exclude={"path", "fixes", "extra"}) == b.data.model_dump(exclude={"path", "fixes", "extra"})
+    assert a.data.model_dump(exclude={"path", "fixes", "extra"}) == b.data.model_dump(
+        exclude={"path", "fixes", "extra"}
+    )
     assert a.fixes_file() == b.fixes_file()
     for spec in a.experts:
         ours, theirs = (r.settings_for(spec.attributes, condition=spec.condition) for r in (a, b))

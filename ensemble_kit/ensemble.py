@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from ensemble_kit.arrays import IntArray
+from ensemble_kit.arrays import FloatType, IntArray
+from ensemble_kit.checked import Checked
 from ensemble_kit.combined import Combined
 from ensemble_kit.errors import UsageError, nearest
 from ensemble_kit.graph import Graph, Node, describe_condition
@@ -28,6 +29,8 @@ __all__ = ["Combined", "ConditionalEnsemble", "Fallback", "VoteAt"]
 Fallback = Literal["refuse", "pooled"]
 VoteAt = Literal["expert", "joint"]
 DType = Literal["float32", "float64"]
+Photos = slice | IntArray
+Keep = Callable[[Photos, Passed], None]
 Missing = Literal["refuse", "abstain"]
 
 VOTE_AT: tuple[VoteAt, ...] = ("expert", "joint")
@@ -37,8 +40,9 @@ DTYPES: tuple[DType, ...] = ("float32", "float64")
 SHOWN_CLOSED = 3
 """Where more states than this need no expert, they stand in one line."""
 
-BLOCK_ROWS = 20_000
-"""No power of two: columns 2^k bytes apart share their places in the cache, which takes three times as long."""
+BLOCK_ROWS = 100_000
+"""Large: threads wait for each other between two calls of numpy. No power of two: columns 2^k bytes apart share their
+places in the cache, which takes three times as long."""
 BLOCK_BYTES = 16 * 2**20
 """A block's joint probabilities stay below this, in float64."""
 
@@ -118,6 +122,7 @@ class ConditionalEnsemble:
         first = self.experts[self.plan.used[0]]
         check_unique(first.ids, f"ids of {first.describe()}")
         self.ids = first.ids
+        self._checked = Checked()
         self._rows = {number: self._join(self.experts[number]) for number in self.plan.used}
 
     def _join(self, expert: Predictions) -> IntArray | None:
@@ -182,7 +187,8 @@ class ConditionalEnsemble:
                 answer), and "joint" to the finished joint probabilities. A temperature or a shifted prior goes here.
             missing: "refuse" = a photo without a prediction that its route needs is an error; "abstain" = it has no
                 answer. What no route asks for may be missing in any case.
-            dtype: of the joint probabilities that are kept. Sums run in float64 either way.
+            dtype: of the joint probabilities that are kept. What float32 could decide otherwise than float64 is worked
+                out in float64 either way; float32 holds probabilities to seven digits.
             out: a folder for the joint probabilities, as a prediction set (float32).
 
         Raises:
@@ -197,7 +203,7 @@ class ConditionalEnsemble:
         if out is not None and dtype != "float32":
             raise UsageError("a prediction set holds float32: leave dtype out, or combine without out")
         panel = Panel(
-            self.plan, self.experts, self.ids, self._rows,
+            self.plan, self.experts, self.ids, self._rows, self._checked,
             voters=voters, vote=vote, vote_at=vote_at, weights=weights, adjust=adjust,
         )  # fmt: skip
         n_samples = len(self.ids)
@@ -205,17 +211,19 @@ class ConditionalEnsemble:
         described = {number: self.experts[number].describe() for number in self.plan.used}
         trace = Trace.empty(self.plan, described, {n: route_name(r) for n, r in routes.items()}, n_samples)
 
-        def keep(start: int, stop: int, passed: Passed) -> None:
-            joint[start:stop] = passed.joint
-            trace.fill(start, stop, passed)
+        def keep(photos: Photos, passed: Passed) -> None:
+            joint[photos] = passed.joint
+            trace.fill(photos, passed)
 
-        self._pass(panel, routes, keep)
+        self._pass_all(panel, routes, keep, dtype)
         if missing == "refuse":
             panel.refuse_missing()
         classes = [
             [a.classes[i] for a, i in zip(self.schema.attributes, row, strict=True)] for row in self.schema.paths
         ]
-        result = Predictions(self.schema.attributes, joint, self.ids, classes=classes, voters=["combined"])
+        result = Predictions(
+            self.schema.attributes, joint, self.ids, classes=classes, voters=["combined"], checked=True
+        )
         if out is not None:
             save_predictions(out, [result], self.schema)
         counts = {described[number]: count for number, count in panel.counts.items()}
@@ -243,31 +251,59 @@ class ConditionalEnsemble:
             raise UsageError(f'unknown vote_at "{vote_at}"{nearest(str(vote_at), VOTE_AT)}')
         routes = self._routes(route)
         panel = Panel(
-            self.plan, self.experts, self.ids, self._rows,
+            self.plan, self.experts, self.ids, self._rows, self._checked,
             voters=voters, vote=vote, vote_at=vote_at, weights=weights, adjust=adjust,
         )  # fmt: skip
         labels = np.empty(len(self.ids), dtype=np.int64)
 
-        def keep(start: int, stop: int, passed: Passed) -> None:
-            labels[start:stop] = best_columns(passed.joint)
+        def keep(photos: Photos, passed: Passed) -> None:
+            labels[photos] = best_columns(passed.joint)
 
-        self._pass(panel, routes, keep)
+        def descend(photos: slice) -> IntArray:
+            labels[photos], again = panel.descend(photos)
+            return again
+
+        if panel.descends(routes):
+            again = np.concatenate([*side_by_side(descend, self._blocks()), np.zeros(0, dtype=np.int64)])
+            self._pass(panel, routes, keep, self._blocks(again), np.dtype(np.float64))
+        else:
+            self._pass_all(panel, routes, keep, "float32")
         panel.refuse_missing()
         return labels
 
-    def _pass(self, panel: Panel, routes: Mapping[Node, Route], keep: Callable[[int, int, Passed], None]) -> None:
-        """Every block of photos once, side by side where nothing but our own rules is called."""
-        n_samples = len(self.ids)
-        n_rows = min(BLOCK_ROWS, max(1, BLOCK_BYTES // (8 * self.schema.n_joint + 1)))
+    def _pass_all(self, panel: Panel, routes: Mapping[Node, Route], keep: Keep, dtype: str) -> None:
+        """Every photo; what float32 leaves in doubt is passed again in float64."""
+        again = self._pass(panel, routes, keep, self._blocks(), panel.precision(routes, dtype))
+        self._pass(panel, routes, keep, self._blocks(again), np.dtype(np.float64))
 
-        def work(start: int) -> Asked:
-            stop = min(start + n_rows, n_samples)
-            passed, asked = panel.answer(start, stop, routes)
-            keep(start, stop, passed)
+    def _pass(
+        self,
+        panel: Panel,
+        routes: Mapping[Node, Route],
+        keep: Keep,
+        blocks: Sequence[Photos],
+        precision: FloatType,
+    ) -> IntArray:
+        """Blocks of photos, side by side where nothing but our own rules is called; the photos left in doubt."""
+
+        def work(photos: Photos) -> Asked:
+            passed, asked = panel.answer(photos, routes, precision)
+            keep(photos, passed)
             return asked
 
-        for asked in side_by_side(work, range(0, n_samples, n_rows), 0 if panel.looks_by_rows(routes) else 1):
+        again = [np.zeros(0, dtype=np.int64)]
+        for asked in side_by_side(work, blocks, 0 if panel.looks_by_rows(routes) else 1):
             panel.note(asked)
+            again.append(asked.again)
+        return np.concatenate(again)
+
+    def _blocks(self, photos: IntArray | None = None) -> list[Any]:
+        """All photos, as slices, or some by their numbers."""
+        n_rows = min(BLOCK_ROWS, max(1, BLOCK_BYTES // (8 * self.schema.n_joint + 1)))
+        starts = range(0, len(self.ids) if photos is None else len(photos), n_rows)
+        if photos is not None:
+            return [photos[start : start + n_rows] for start in starts]
+        return [slice(start, min(start + n_rows, len(self.ids))) for start in starts]
 
     def _routes(self, route: str | Route | Mapping[str, str | Route]) -> dict[Node, Route]:
         nodes = {step.node.name: step.node for step in self.plan.steps if step.node.parents}

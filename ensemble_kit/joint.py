@@ -14,19 +14,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from ensemble_kit.arrays import BoolArray, FloatArray, IntArray
 from ensemble_kit.errors import DataError
 from ensemble_kit.graph import Node
 from ensemble_kit.plan import Part, Plan, Step, make_plan
-from ensemble_kit.routing import Route, ask_route, highest_belief, route_soft, watch_gate
+from ensemble_kit.routing import Route, ask_route, highest_belief, is_own, route_hard, route_soft, watch_gate
 from ensemble_kit.schema import Schema
+from ensemble_kit.voting.rules import highest_of, level
 
 __all__ = ["Passed", "Plan", "Read", "Routed", "Step", "best_columns", "forward", "make_plan", "with_known"]
 
+NEARLY = 2e-5
+"""Shares nearer than this to each other are looked at again in float64: a hundred roundings of float32."""
+
+QUICK: frozenset[Route] = frozenset({route_hard, route_soft})
+"""Routes that decide by the highest belief alone, or not at all."""
+
 Read = Callable[[int, IntArray], FloatArray]
-"""(number of the expert, rows) -> probabilities `(len(rows), n_classes)`: a slice of saved ones, or a network's run."""
+"""(number of the expert, rows) -> probabilities `(len(rows), n_classes)`: a slice of saved ones, or a network's run.
+Of all rows, those that were not asked for among them, where that is cheaper: what they hold does not count."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +60,18 @@ class Passed:
     """
 
     joint: FloatArray
-    """`(n_rows, n_joint)` in float64; rows sum to 1 or, abstained, to 0."""
+    """`(n_rows, n_joint)`; rows sum to 1 or, abstained, to 0."""
     routed: dict[Node, Routed]
     """For every node with parents."""
     distance: FloatArray
     """`(n_rows,)`; NaN where a gate is of another form, and where the row abstained."""
     n_answered: IntArray
     """`(n_rows,)` nodes, from the first on, that answered; fewer than all = the row abstained at the next one."""
+    in_doubt: IntArray
+    """Rows in which float32 may have decided otherwise than float64 would; none of a pass in float64."""
 
 
-def forward(plan: Plan, n_rows: int, read: Read, routes: Mapping[Node, Route]) -> Passed:
+def forward(plan: Plan, n_rows: int, read: Read, routes: Mapping[Node, Route], dtype: DTypeLike = np.float64) -> Passed:
     """Joint probabilities of `n_rows` photos, and what the routes did.
 
     An expert is asked once, for exactly the rows where the gate of one of its states is above 0. A row for which an
@@ -70,20 +80,26 @@ def forward(plan: Plan, n_rows: int, read: Read, routes: Mapping[Node, Route]) -
     Args:
         read: gives an expert's probabilities on some rows, each row a distribution or all zero.
         routes: for nodes with parents; soft where none is given.
+        dtype: that products and sums run in. float32 is for routes in QUICK; what it might decide otherwise than
+            float64 is told, to be passed again.
     """
-    prefixes: FloatArray = np.ones((1, n_rows), dtype=np.float64)
+    prefixes: FloatArray = np.ones((1, n_rows), dtype=dtype)
     routed: dict[Node, Routed] = {}
-    near = np.ones(n_rows, dtype=np.float64)
+    near = np.ones(n_rows, dtype=dtype)
+    doubts = []
     is_live = np.ones(n_rows, dtype=np.bool_)
     n_answered = np.zeros(n_rows, dtype=np.int64)
     for step in plan.steps:
         if step.node.parents:
             belief = _belief(step, prefixes)
-            gate = ask_route(routes.get(step.node, route_soft), belief.T)
+            route = routes.get(step.node, route_soft)
+            gate = ask_route(route, belief.T)
+            if prefixes.dtype != np.float64 and route is not route_soft:
+                doubts.append(nearly_tied(belief))
             opened = np.ascontiguousarray(gate.T)
-            confidence, kept, is_share = watch_gate(belief, opened)
+            confidence, kept, is_share = watch_gate(belief, opened, is_share=is_own(route))
             routed[step.node] = Routed(gate, confidence, kept)
-            near *= np.where(is_share, kept, np.nan)
+            near *= np.where(is_share, kept, near.dtype.type(np.nan))
             is_live &= kept > 0
             prefixes = _reweigh(prefixes, step.state_of, opened, belief)
             is_open = np.asarray(opened > 0)
@@ -92,36 +108,56 @@ def forward(plan: Plan, n_rows: int, read: Read, routes: Mapping[Node, Route]) -
         prefixes, is_silent = _extend(step, prefixes, is_open, read)
         is_live &= ~is_silent
         n_answered += is_live
-    return Passed(prefixes.T, routed, np.where(is_live, 1 - near, np.nan), n_answered)
+    if prefixes.dtype != np.float64:
+        doubts.append(nearly_tied(prefixes))
+    prefixes = _levelled(prefixes)
+    distance = np.where(is_live, 1 - near, near.dtype.type(np.nan))
+    in_doubt = np.unique(np.concatenate(doubts)) if doubts else np.zeros(0, dtype=np.int64)
+    return Passed(prefixes.T, routed, distance, n_answered, in_doubt)
+
+
+def nearly_tied(values: FloatArray) -> IntArray:
+    """Rows of `(n_classes, n_rows)` float32 whose two highest may be the other way round in float64, or are all 0.
+
+    Examples:
+        >>> nearly_tied(np.array([[0.5, 0.6, 0.0], [0.5, 0.4, 0.0]], dtype=np.float32)).tolist()
+        [0, 2]
+    """
+    highest, second, lower = values[0].copy(), np.zeros_like(values[0]), np.empty_like(values[0])
+    for own in values[1:]:
+        np.maximum(second, np.minimum(highest, own, out=lower), out=second)
+        np.maximum(highest, own, out=highest)
+    np.multiply(highest, 1 - NEARLY, out=lower)
+    return np.flatnonzero(second >= lower)
 
 
 def _belief(step: Step, prefixes: FloatArray) -> FloatArray:
     """`(n_states, n_rows)`."""
-    belief = np.zeros((len(step.states), prefixes.shape[1]), dtype=np.float64)
+    belief = np.zeros((len(step.states), prefixes.shape[1]), dtype=prefixes.dtype)
     for members, states in step.rounds:
         belief[states] += prefixes[members]
-    return belief
+    return _levelled(belief)
 
 
 def _reweigh(prefixes: FloatArray, state_of: IntArray, gate: FloatArray, belief: FloatArray) -> FloatArray:
     """Every prefix times gate / belief of its state, 0/0 = 0; where the gate is the belief, bit for bit what it was."""
     if gate is belief:
         return prefixes
-    same = gate == belief
-    if same.all():
+    as_was = gate == belief  # among them all states without belief, whose prefixes are 0
+    if as_was.all():
         return prefixes
-    moved = np.zeros_like(prefixes)
+    times, over = (np.where(as_was, belief.dtype.type(1), values) for values in (gate, belief))
+    moved = np.empty_like(prefixes)
     for share, prefix, state in zip(moved, prefixes, state_of.tolist(), strict=True):
-        np.divide(prefix, belief[state], out=share, where=belief[state] > 0)
-        share *= gate[state]
-        np.copyto(share, prefix, where=same[state])
+        np.divide(prefix, over[state], out=share)
+        share *= times[state]
     return moved
 
 
 def _extend(step: Step, prefixes: FloatArray, is_open: BoolArray, read: Read) -> tuple[FloatArray, BoolArray]:
     """Prefixes times the answers of the node's experts `(n_after, n_rows)`, and the rows where one abstains."""
     n_rows = prefixes.shape[1]
-    longer = np.zeros((step.n_after, n_rows), dtype=np.float64)
+    longer = np.empty((step.n_after, n_rows), dtype=prefixes.dtype)
     abstains = np.zeros(n_rows, dtype=np.bool_)
     for number in sorted({part.expert for part in step.parts}):
         parts = [part for part in step.parts if part.expert == number]
@@ -129,15 +165,15 @@ def _extend(step: Step, prefixes: FloatArray, is_open: BoolArray, read: Read) ->
             for part in parts:
                 longer[part.after] = prefixes[part.before]
             continue
-        rows = np.flatnonzero(is_open[step.expert_of_state == number].any(axis=0)).astype(np.int64)
+        needed = is_open[step.expert_of_state == number].any(axis=0)
+        rows = np.flatnonzero(needed)
         if not len(rows):
+            for part in parts:
+                longer[part.after] = 0
             continue
-        answers = _pull(read, number, rows, n_rows)
+        answers = _pull(read, number, rows, n_rows, prefixes.dtype)
         silent = highest_belief(answers) <= 0
-        if len(rows) == n_rows:
-            abstains |= silent
-        else:
-            abstains[rows] |= silent[rows]
+        abstains |= silent if len(rows) == n_rows else silent & needed
         for part in parts:
             chosen = _possible(answers, part)
             for after, before, place in part.triples:
@@ -147,34 +183,51 @@ def _extend(step: Step, prefixes: FloatArray, is_open: BoolArray, read: Read) ->
     return longer, abstains
 
 
-def _pull(read: Read, number: int, rows: IntArray, n_rows: int) -> FloatArray:
+def _pull(read: Read, number: int, rows: IntArray, n_rows: int, dtype: DTypeLike) -> FloatArray:
     """`(n_classes, n_rows)`; zero in the rows that are not needed, which may not have been computed."""
     values = read(number, rows)
-    if len(rows) == n_rows:
-        return np.ascontiguousarray(values.T, dtype=np.float64)
-    answers = np.zeros((values.shape[1], n_rows), dtype=np.float64)
+    if len(values) == n_rows:
+        return np.ascontiguousarray(values.T, dtype=dtype)
+    answers = np.zeros((values.shape[1], n_rows), dtype=dtype)
     answers[:, rows] = values.T
     return answers
 
 
 def _possible(answers: FloatArray, part: Part) -> FloatArray:
-    """The answers for the possible classes, summing to 1 over them; 0/0 = equal shares."""
-    chosen = answers[part.columns]
+    """The answers for the possible classes, summing to 1 over them; 0/0 = equal shares.
+
+    What is level among the possible ones may have been below the highest of all, where the vote did not look.
+    """
+    chosen = answers if part.is_whole else answers[part.columns]
     if not part.restricted:
         return chosen
-    total = np.zeros(chosen.shape[1], dtype=np.float64)
+    total = np.zeros(chosen.shape[1], dtype=chosen.dtype)
     for row in chosen:
         total += row
     equal = np.full_like(chosen, 1 / len(part.columns))
-    return np.divide(chosen, total, out=equal, where=total > 0)
+    return _levelled(np.divide(chosen, total, out=equal, where=total > 0))
+
+
+def _levelled(values: FloatArray) -> FloatArray:
+    """In place: sums and products that are equal may differ in their last bit, by the order of the voters.
+
+    Of float32, rows in which that could matter are in doubt anyway.
+    """
+    return level(values) if values.dtype == np.float64 else values
 
 
 def best_columns(joint: FloatArray) -> IntArray:
     """The highest column of each row `(n_rows,)`, of equal ones the lowest, -1 = abstained; of the float32 numbers that
     are kept, so that labels are those of the kept joint."""
-    kept = np.ascontiguousarray(joint, dtype=np.float32)
-    best = kept.argmax(axis=1)
-    return np.where(kept[np.arange(len(kept)), best] > 0, best, -1).astype(np.int64)
+    kept = np.ascontiguousarray(joint.T, dtype=np.float32)  # class by class, which is how the forward pass lays it out
+    highest, n_joint = highest_of(kept), len(kept)
+    places = np.zeros(len(highest), dtype=np.int8 if n_joint < 128 else np.int32)  # from the last, so 0 = none
+    for number, own in enumerate(kept):
+        is_best = (own == highest).astype(places.dtype)
+        np.maximum(places, np.multiply(is_best, n_joint - number, out=is_best), out=places)
+    labels = n_joint - places.astype(np.int64)
+    labels[highest <= 0] = -1
+    return labels
 
 
 def with_known(joint: FloatArray, schema: Schema, known: Mapping[str, ArrayLike]) -> FloatArray:

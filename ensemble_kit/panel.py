@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ensemble_kit.arrays import BoolArray, FloatArray, IdArray, IntArray
+from ensemble_kit.arrays import BoolArray, FloatArray, FloatType, IdArray, IntArray
+from ensemble_kit.checked import Checked
+from ensemble_kit.descent import can_descend, descend
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.graph import Node
 from ensemble_kit.hooks import Adjust, HookNames, Weights, adjusts_of, ask_adjust, votes_of, weights_of
+from ensemble_kit.joint import QUICK as QUICK_ROUTES
 from ensemble_kit.joint import Passed, Plan, Routed, forward
-from ensemble_kit.predictions import SUM_TOLERANCE, Predictions, are_all_one
-from ensemble_kit.routing import Route, is_own
-from ensemble_kit.voting import OWN as OWN_VOTES
-from ensemble_kit.voting import Vote, ask_vote
+from ensemble_kit.predictions import SUM_TOLERANCE, Predictions
+from ensemble_kit.routing import Route, is_own, route_hard
+from ensemble_kit.voting import QUICK as QUICK_VOTES
+from ensemble_kit.voting import Vote, ask_vote, ask_voters
+from ensemble_kit.voting import is_own as is_own_vote
+
+MANY = 16
+"""Where more than a 16th of a block's rows is asked for, to work on all of them is faster than to pick them out."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +31,14 @@ class Asked:
     """What one block of photos needed.
 
     Attributes:
-        counts: photos that each expert was asked for.
+        rows: for each expert `(n_rows,)` whether it was asked for the photo.
         missing: for each expert the photos that were not computed, numbered within all.
+        again: the photos in doubt, numbered within all; they do not count above.
     """
 
-    counts: Mapping[int, int]
+    rows: Mapping[int, BoolArray]
     missing: Mapping[int, list[int]]
+    again: IntArray
 
 
 class Panel:
@@ -40,6 +49,7 @@ class Panel:
         experts: all experts of the ensemble; the plan's numbers are theirs.
         ids: the photos' ids, in the order of the result.
         rows: for each used expert, its row of each photo; None = the same order.
+        checked: what is known of the experts' blocks.
         voters, vote, vote_at, weights, adjust: as `ConditionalEnsemble.combine` takes them.
     """
 
@@ -49,6 +59,7 @@ class Panel:
         experts: Sequence[Predictions],
         ids: IdArray,
         rows: Mapping[int, IntArray | None],
+        checked: Checked,
         *,
         voters: Sequence[str] | None,
         vote: str | Vote | Mapping[str, str | Vote],
@@ -56,7 +67,7 @@ class Panel:
         weights: Weights | None,
         adjust: Mapping[str, Adjust] | None,
     ):
-        self.plan, self.ids, self.rows = plan, ids, rows
+        self.plan, self.ids, self.rows, self.checked = plan, ids, rows, checked
         self.experts: dict[int, Predictions] = {}
         for number in plan.used:
             expert = experts[number]
@@ -72,7 +83,9 @@ class Panel:
             self._check_same_voters()
         self.counts = dict.fromkeys(plan.used, 0)
         self.missing: dict[int, list[int]] = {number: [] for number in plan.used}
-        self.start = self.stop = 0
+        self.photos: slice | IntArray = slice(0, 0)
+        self.n_rows = 0
+        self.dtype: FloatType = np.dtype(np.float64)
         self.asked: dict[int, BoolArray] = {}
 
     def _check_same_voters(self) -> None:
@@ -91,42 +104,79 @@ class Panel:
         return (
             not self.adjusts
             and self.joint_adjust is None
-            and all(isinstance(vote, Hashable) and vote in OWN_VOTES for vote in votes)
+            and all(is_own_vote(vote) for vote in votes)
             and all(is_own(route) for route in routes.values())
         )
 
-    def answer(self, start: int, stop: int, routes: Mapping[Node, Route]) -> tuple[Passed, Asked]:
-        """The joint probabilities of the photos from `start` to `stop`, voted, routed and adjusted.
+    def precision(self, routes: Mapping[Node, Route], dtype: str) -> FloatType:
+        """float32 where that is asked for and changes no decision (rows in doubt are passed again), else float64."""
+        is_quick = (
+            dtype == "float32"
+            and self.looks_by_rows(routes)
+            and not self.at_joint
+            and set(self.votes.values()) <= QUICK_VOTES
+            and set(routes.values()) <= QUICK_ROUTES
+            and all(layer.dtype == np.float32 for expert in self.experts.values() for layer in expert.layers)
+        )
+        return np.dtype(np.float32 if is_quick else np.float64)
+
+    def answer(self, photos: slice | IntArray, routes: Mapping[Node, Route], dtype: FloatType) -> tuple[Passed, Asked]:
+        """The joint probabilities of a block of photos, voted, routed and adjusted.
 
         Changes nothing here: what was asked and what was missing come back, for `note`.
+
+        Args:
+            photos: from one to another, or their numbers.
+            dtype: what `precision` says.
         """
-        block = copy(self)
-        block.start, block.stop = start, stop
-        block.asked = {number: np.zeros(stop - start, dtype=np.bool_) for number in self.plan.used}
-        block.missing = {number: [] for number in self.plan.used}
+        block = self._block(photos, dtype)
         passed = block._by_joint(routes) if self.at_joint else block._by_expert(routes)
-        counts = {number: int(np.count_nonzero(rows)) for number, rows in block.asked.items()}
-        asked = Asked(counts, block.missing)
+        for rows in block.asked.values():
+            rows[passed.in_doubt] = False
+        asked = Asked(block.asked, block.missing, block._number(passed.in_doubt))
         if self.joint_adjust is None:
             return passed, asked
         tolerance = SUM_TOLERANCE * len(self.plan.schema.names)
         joint = ask_adjust(self.joint_adjust, passed.joint, "joint", tolerance)
         # the same function on equal rows keeps a distance of 0; what it makes of another one is not known
         distance = np.where(passed.distance == 0, 0.0, np.nan)
-        return Passed(joint, passed.routed, distance, passed.n_answered), asked
+        return replace(passed, joint=joint, distance=distance), asked
+
+    def descends(self, routes: Mapping[Node, Route]) -> bool:
+        """Whether `descend` gives the labels: the hard route everywhere, in float32."""
+        is_hard = all(route is route_hard for route in routes.values())
+        return is_hard and self.precision(routes, "float32") == np.float32 and can_descend(self.plan)
+
+    def descend(self, photos: slice) -> tuple[IntArray, IntArray]:
+        """The labels of a block of photos, and the photos in doubt, numbered within all."""
+        block = self._block(photos, np.dtype(np.float32))
+        labels, in_doubt = descend(self.plan, block.n_rows, block._read)
+        return labels, block._number(in_doubt)
 
     def note(self, asked: Asked) -> None:
-        for number, count in asked.counts.items():
-            self.counts[number] += count
+        for number, rows in asked.rows.items():
+            self.counts[number] += int(np.count_nonzero(rows))
             self.missing[number] += asked.missing[number]
 
-    def _by_expert(self, routes: Mapping[Node, Route]) -> Passed:
-        def read(number: int, rows: IntArray) -> FloatArray:
-            probs = self._layers(number, rows, range(len(self.weights[number])))
-            values = ask_vote(self.votes[number], probs, self.weights[number], self._tolerance(number), checked=True)
-            return self._adjusted(number, self._present(number, rows, values))
+    def _block(self, photos: slice | IntArray, dtype: FloatType) -> Panel:
+        block = copy(self)
+        block.photos, block.dtype = photos, dtype
+        block.n_rows = photos.stop - photos.start if isinstance(photos, slice) else len(photos)
+        block.asked = {number: np.zeros(block.n_rows, dtype=np.bool_) for number in self.plan.used}
+        block.missing = {number: [] for number in self.plan.used}
+        return block
 
-        return forward(self.plan, self.stop - self.start, read, routes)
+    def _by_expert(self, routes: Mapping[Node, Route]) -> Passed:
+        return forward(self.plan, self.n_rows, self._read, routes, self.dtype)
+
+    def _read(self, number: int, rows: IntArray) -> FloatArray:
+        """The voted, adjusted answers of an expert."""
+        is_whole = self.dtype == np.float32 and self.rows[number] is None and len(rows) * MANY > self.n_rows
+        found = slice(None) if is_whole else rows
+        layers, all_speak = self._layers(number, found, range(len(self.weights[number])))
+        vote, weights, tolerance = self.votes[number], self.weights[number], self._tolerance(number)
+        values = ask_voters(vote, layers, weights, tolerance, all_speak=all_speak, dtype=self.dtype)
+        return self._adjusted(number, self._present(number, rows, values))
 
     def _by_joint(self, routes: Mapping[Node, Route]) -> Passed:
         """Each voter's whole chain, then the vote; gates, confidence and kept are the voters' weighted means."""
@@ -135,45 +185,42 @@ class Panel:
         chains: list[FloatArray] = []
         for voter in range(len(weights)):
             if weights[voter] == 0:
-                chains.append(np.zeros((self.stop - self.start, self.plan.schema.n_joint)))
+                chains.append(np.zeros((self.n_rows, self.plan.schema.n_joint)))
                 continue
 
             def read(number: int, rows: IntArray, voter: int = voter) -> FloatArray:
-                values = self._layers(number, rows, [voter])[0].astype(np.float64)
+                values = self._layers(number, rows, [voter])[0][0].astype(np.float64)
                 return self._adjusted(number, self._present(number, rows, values))
 
-            passed.append(forward(self.plan, self.stop - self.start, read, routes))
+            passed.append(forward(self.plan, self.n_rows, read, routes))
             chains.append(passed[-1].joint)
         tolerance = SUM_TOLERANCE * len(self.plan.schema.names)
         joint = ask_vote(self.joint_vote, np.stack(chains), weights, tolerance)
         return _mean(passed, weights[weights > 0], joint)
 
-    def _layers(self, number: int, rows: IntArray, voters: Sequence[int]) -> FloatArray:
-        """`(n_voters, len(rows), n_classes)`; rows count within the block.
+    def _layers(self, number: int, rows: IntArray | slice, voters: Sequence[int]) -> tuple[list[FloatArray], bool]:
+        """`(len(rows), n_classes)` of each voter, and whether it is known that no row is all zeros.
 
-        What is mapped from files is checked here, all voters at once; a fault is then looked for one by one.
+        Args:
+            rows: within the block; a slice is all of them.
         """
         expert, join = self.experts[number], self.rows[number]
-        is_whole = len(rows) == self.stop - self.start
-        layers = [expert.layers[voter] for voter in voters]
-        probs = np.empty((len(layers), len(rows), len(expert.classes)), dtype=np.result_type(*layers))
-        for values, layer in zip(probs, layers, strict=True):
-            plain = layer.view(np.ndarray)
-            if join is not None:
-                plain.take(join[rows + self.start], axis=0, out=values, mode="clip")
-            elif is_whole:
-                values[:] = plain[self.start : self.stop]
-            else:
-                plain[self.start : self.stop].take(rows, axis=0, out=values, mode="clip")
-        if any(isinstance(layer, np.memmap) for layer in layers) and not self._are_good(number, probs):
-            for values, voter in zip(probs, voters, strict=True):
-                expert.check(values, voter)
-        return probs
+        photos = self.photos if join is None else join[self.photos]
+        layers, all_speak = [], True
+        for voter in voters:
+            layer = expert.layers[voter]
+            all_speak &= self.checked.look(expert, number, voter, photos)
+            values = layer.view(np.ndarray)[photos] if isinstance(photos, slice) else layer.view(np.ndarray)
+            if not isinstance(rows, slice) and len(rows) < self.n_rows:
+                values = values.take(rows if isinstance(photos, slice) else photos[rows], axis=0)
+            elif not isinstance(photos, slice):
+                values = values.take(photos, axis=0)
+            layers.append(values)
+        return layers, all_speak
 
-    def _are_good(self, number: int, probs: FloatArray) -> bool:
-        """Whether every row sums to 1 with nothing below 0. A check only, so the product may round as it likes."""
-        total = probs.reshape(-1, probs.shape[2]) @ np.ones(probs.shape[2], dtype=probs.dtype)
-        return are_all_one(total, self._tolerance(number)) and bool(probs.min(initial=0) >= 0)
+    def _number(self, rows: IntArray) -> IntArray:
+        """Which photos rows of the block are."""
+        return rows + self.photos.start if isinstance(self.photos, slice) else self.photos[rows]
 
     def _tolerance(self, number: int) -> float:
         return SUM_TOLERANCE * len(self.experts[number].attributes)
@@ -183,8 +230,9 @@ class Panel:
         self.asked[number][rows] = True
         absent = np.isnan(values[:, 0])  # a row is NaN as a whole or not at all
         if absent.any():
-            self.missing[number] += (rows[absent] + self.start).tolist()
-            values = np.where(absent[:, None], 0, values)
+            if self.dtype == np.float64:  # of a pass in float32 these are in doubt, and come again
+                self.missing[number] += self._number(rows[absent]).tolist()
+            values = np.where(absent[:, None], values.dtype.type(0), values)
         return values
 
     def _adjusted(self, number: int, values: FloatArray) -> FloatArray:
@@ -223,7 +271,7 @@ def _mean(passed: Sequence[Passed], weights: FloatArray, joint: FloatArray) -> P
         routed[node] = Routed(gate, confidence, kept)
     is_soft = np.logical_and.reduce([one.distance == 0 for one in passed])
     n_answered = np.maximum.reduce([one.n_answered for one in passed])
-    return Passed(joint, routed, np.where(is_soft, 0.0, np.nan), n_answered)
+    return Passed(joint, routed, np.where(is_soft, 0.0, np.nan), n_answered, passed[0].in_doubt)
 
 
 def _arrays(routed: Routed) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -36,6 +36,9 @@ class Part:
     place: IntArray
     """For each of them its position in `columns`."""
 
+    is_whole: bool
+    """`columns` are all of the expert's, in its order."""
+
     @cached_property
     def triples(self) -> list[tuple[int, int, int]]:
         """(after, before, place) of each."""
@@ -124,8 +127,11 @@ def _step(
 def _part(key: tuple[int, tuple[int, ...]], rows: list[tuple[int, int, int]], experts: Sequence[Expert]) -> Part:
     number, columns = key
     table = np.array(rows, dtype=np.int64)
-    restricted = number >= 0 and len(columns) < len(experts[number].classes)
-    return Part(number, np.array(columns, dtype=np.int64), restricted, table[:, 0], table[:, 1], table[:, 2])
+    n_columns = 1 if number < 0 else len(experts[number].classes)
+    is_whole = columns == tuple(range(n_columns))
+    restricted = len(columns) < n_columns
+    after, before, place = table.T
+    return Part(number, np.array(columns, dtype=np.int64), restricted, after, before, place, is_whole)
 
 
 def _find_columns(expert: Expert, node: Node, names: Sequence[tuple[str, ...]]) -> tuple[int, ...]:

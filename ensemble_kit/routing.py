@@ -23,6 +23,9 @@ Route = Callable[[FloatArray], FloatArray]
 
 SUM_TOLERANCE = 1e-6
 
+SAME = 2.0**-43
+"""Beliefs this near to each other are the same: equal sums may differ in their last bit, by the order of the voters."""
+
 SHARE_TOLERANCE = 1e-9
 """How far a gate may be from the belief of its states divided by their sum, and still be called that."""
 
@@ -54,7 +57,7 @@ def route_threshold(at: float) -> Route:
         raise UsageError(f'route "threshold": expected a probability from 0 to 1, found {at!r}; write "threshold=0.9"')
 
     def route(belief: FloatArray) -> FloatArray:
-        is_sure = highest_belief(belief.T)[:, None] >= at
+        is_sure = highest_belief(belief.T)[:, None] >= at - SAME
         return np.where(is_sure, route_hard(belief), belief)
 
     return _named(route, f"threshold={at}")
@@ -78,7 +81,7 @@ def route_top_k(k: int) -> Route:
     def route(belief: FloatArray) -> FloatArray:
         if k == 1:
             return route_hard(belief)
-        highest = np.argsort(-belief, axis=1, kind="stable")[:, : int(k)]
+        highest = np.argsort(-np.rint(belief / SAME), axis=1, kind="stable")[:, : int(k)]
         kept = np.zeros(belief.shape, dtype=np.bool_)
         np.put_along_axis(kept, highest, values=True, axis=1)
         return keep_states(belief, kept)
@@ -105,7 +108,7 @@ def route_sparse(epsilon: float) -> Route:
         )
 
     def route(belief: FloatArray) -> FloatArray:
-        return keep_states(belief, (belief >= epsilon) | (route_hard(belief) > 0))
+        return keep_states(belief, (belief >= epsilon - SAME) | (route_hard(belief) > 0))
 
     return _named(route, f"sparse={epsilon}")
 
@@ -218,8 +221,13 @@ def _named(route: Route, name: str) -> Route:
     return route
 
 
-def watch_gate(belief: FloatArray, gate: FloatArray) -> tuple[FloatArray, FloatArray, BoolArray]:
+def watch_gate(
+    belief: FloatArray, gate: FloatArray, *, is_share: bool = False
+) -> tuple[FloatArray, FloatArray, BoolArray]:
     """What a gate did to a belief, both class first here: `(n_states, n_samples)`.
+
+    Args:
+        is_share: it is known that the gate is the belief of its states divided by their sum.
 
     Returns:
         confidence `(n_samples,)`, the belief's highest value; kept `(n_samples,)`, the share of the belief that lies
@@ -234,8 +242,15 @@ def watch_gate(belief: FloatArray, gate: FloatArray) -> tuple[FloatArray, FloatA
     """
     highest = highest_belief(belief)
     if gate is belief or np.array_equal(belief, gate):  # the soft route, and nearly free
-        return highest, (highest > 0).astype(np.float64), np.ones(len(highest), dtype=np.bool_)
-    total, inside, spoken, apart = (np.zeros(belief.shape[1], dtype=np.float64) for _ in range(4))
+        return highest, (highest > 0).astype(belief.dtype), np.ones(len(highest), dtype=np.bool_)
+    if is_share:
+        total, inside = (np.zeros(belief.shape[1], dtype=belief.dtype) for _ in range(2))
+        for weight, opened in zip(belief, gate, strict=True):
+            total += weight
+            inside += weight * (opened > 0)
+        kept = np.divide(inside, total, out=np.zeros_like(total), where=total > 0)
+        return highest, kept, np.ones(len(highest), dtype=np.bool_)
+    total, inside, spoken, apart = (np.zeros(belief.shape[1], dtype=belief.dtype) for _ in range(4))
     kept_weights = [np.multiply(weight, opened > 0) for weight, opened in zip(belief, gate, strict=True)]
     for weight, opened, kept_weight in zip(belief, gate, kept_weights, strict=True):
         total += weight
@@ -246,7 +261,8 @@ def watch_gate(belief: FloatArray, gate: FloatArray) -> tuple[FloatArray, FloatA
         difference -= kept_weight * spoken
         np.maximum(apart, np.abs(difference, out=difference), out=apart)
     kept = np.divide(inside, total, out=np.zeros_like(total), where=total > 0)
-    return highest, kept, np.asarray(apart <= SHARE_TOLERANCE * inside * spoken)
+    tolerance = max(SHARE_TOLERANCE, float(np.finfo(belief.dtype).eps))
+    return highest, kept, np.asarray(apart <= tolerance * inside * spoken)
 
 
 def ask_route(route: Route, belief: FloatArray) -> FloatArray:
@@ -262,7 +278,7 @@ def ask_route(route: Route, belief: FloatArray) -> FloatArray:
     if is_own(route):
         gate = route(belief)
         if not is_live.all():
-            gate = np.where(is_live[:, None], gate, 0.0)
+            gate = np.where(is_live[:, None], gate, belief.dtype.type(0))
         return gate
     if is_live.all():
         return _checked(route, np.ascontiguousarray(belief))
@@ -274,7 +290,7 @@ def ask_route(route: Route, belief: FloatArray) -> FloatArray:
 
 def highest_belief(belief: FloatArray) -> FloatArray:
     """`(n_samples,)` of a belief with the states first."""
-    highest: FloatArray = np.zeros(belief.shape[1], dtype=np.float64)
+    highest: FloatArray = np.zeros(belief.shape[1], dtype=belief.dtype)
     for weight in belief:
         np.maximum(highest, weight, out=highest)
     return highest

@@ -61,13 +61,14 @@ class Trace:
             np.zeros(n_samples, dtype=np.int64),
         )
 
-    def fill(self, start: int, stop: int, passed: Passed) -> None:
+    def fill(self, photos: slice | IntArray, passed: Passed) -> None:
+        """Some photos, from one to another or by their numbers."""
         for node, routed in passed.routed.items():
-            self.gates[node][start:stop] = _rounded(routed.gate)
-            self.confidence[node][start:stop] = routed.confidence
-            self.kept[node][start:stop] = routed.kept
-        self.distance[start:stop] = passed.distance
-        self.n_answered[start:stop] = passed.n_answered
+            self.gates[node][photos] = _rounded(routed.gate)
+            self.confidence[node][photos] = routed.confidence
+            self.kept[node][photos] = routed.kept
+        self.distance[photos] = passed.distance
+        self.n_answered[photos] = passed.n_answered
 
     def columns(self) -> Iterator[tuple[str, Column]]:
         """For every node with parents its route, state, confidence and kept share, then the experts and the reason."""
@@ -161,6 +162,8 @@ def _route_text(n_open: int, step: Step) -> str:
 
 def _rounded(gate: FloatArray) -> FloatArray:
     """In float32, where a state that is open stays so: who was asked is read from it."""
+    if gate.dtype == np.float32:
+        return gate
     small = gate.astype(np.float32)
     if np.count_nonzero(small) != np.count_nonzero(gate):
         small[(gate > 0) & (small == 0)] = np.finfo(np.float32).smallest_subnormal

@@ -36,6 +36,7 @@ class Predictions:
         edges: for columns finer than the classes, the `n_columns - 1` numbers between them: 61 single ages have the
             edges 1, 2, ..., 60. They are added up to the schema's classes when combining, so that borders can move.
         to: for other finer columns, the class number of each.
+        checked: it is known that the numbers are probabilities and the ids an array of texts: not looked at again.
 
     Attributes:
         layers: one `(n_samples, n_classes)` array per voter.
@@ -70,6 +71,7 @@ class Predictions:
         *,
         edges: Sequence[float] | None = None,
         to: Sequence[int] | None = None,
+        checked: bool = False,
     ):
         block = (attributes,) if isinstance(attributes, Attribute) else tuple(attributes)
         given = {n: (c,) if isinstance(c, str) else tuple(c) for n, c in (condition or {}).items()}
@@ -80,7 +82,7 @@ class Predictions:
             raise UsageError(f"{who}: expected {len(layers)} distinct voter names, found {list(names)}")
         object.__setattr__(self, "attributes", block)
         object.__setattr__(self, "layers", layers)
-        object.__setattr__(self, "ids", as_ids(ids, f"ids of {who}"))
+        object.__setattr__(self, "ids", ids if checked else as_ids(ids, f"ids of {who}"))
         object.__setattr__(self, "condition", given)
         fine = Fine.of(edges, to, layers[0].shape[1], who)
         if fine is not None and fine.edges is not None:
@@ -93,7 +95,7 @@ class Predictions:
         if len(self.ids) != len(layers[0]):
             raise UsageError(f"{who}: expected one id a row, found {len(self.ids)} ids and {len(layers[0])} rows")
         for number, layer in enumerate(layers):
-            if not isinstance(layer, np.memmap):  # a mapped file is checked as it is read
+            if not checked and not isinstance(layer, np.memmap):  # a mapped file is checked as it is read
                 self.check(layer, number)
 
     @property
@@ -127,7 +129,7 @@ class Predictions:
             if name not in self.voters:
                 raise UsageError(f'{self.describe()}: no voter "{name}"{nearest(name, self.voters)}')
         layers = [self.layers[self.voters.index(name)] for name in chosen]
-        return self._with(layers=layers, voters=chosen)
+        return self._with(layers=layers, voters=chosen, checked=True)
 
     def with_voters(self, names: Sequence[str]) -> Predictions:
         """The same expert with its voters called otherwise."""
@@ -265,12 +267,15 @@ class Predictions:
         classes: Sequence[Sequence[str]] | None = None,
         voters: Sequence[str] | None = None,
         ids: IdArray | None = None,
+        checked: bool = False,
     ) -> Predictions:
         attributes, classes, voters = attributes or self.attributes, classes or self.classes, voters or self.voters
         ids = self.ids if ids is None else ids
         same = self.fine if self.fine is not None and tuple(classes) == self.classes else None
         edges, to = (same.edges, same.to) if same else (None, None)
-        return Predictions(attributes, list(layers), ids, self.condition, classes, voters, edges=edges, to=to)
+        return Predictions(
+            attributes, list(layers), ids, self.condition, classes, voters, edges=edges, to=to, checked=checked
+        )
 
 
 def _by_name(probs: Any, block: Sequence[Attribute], classes: Sequence[Sequence[str] | str] | None, who: str) -> Any:

@@ -155,13 +155,13 @@ class Stacking:
         total = np.zeros(block.n_rows, dtype=np.float64)
         for share in shares:
             total += share
-        result = mean(block).T
+        result = mean(block)
         left = np.ones(block.n_rows, dtype=np.float64)
         for number in np.setdiff1d(np.arange(self.n_classes), self.present):
             left -= result[number]
         result[self.present] = shares / total * np.maximum(left, 0)
         result[:, ~spoken] = 0
-        return np.asarray(result.T)
+        return result
 
     def text(self) -> str:
         """What was fitted and whether it pays."""

@@ -18,19 +18,21 @@ from ensemble_kit.voting.rules import (
     vote_soft,
     vote_weighted,
 )
-from ensemble_kit.voting.table import FIXED_VOTES, OWN, VOTES, ask_vote, check_weights, find_vote
+from ensemble_kit.voting.table import FIXED_VOTES, QUICK, VOTES, ask_vote, ask_voters, check_weights, find_vote, is_own
 
 __all__ = [
     "FIXED_VOTES",
-    "OWN",
+    "QUICK",
     "TIE_SHARE",
     "VOTES",
     "Vote",
     "Voted",
     "ask_vote",
+    "ask_voters",
     "check_weights",
     "find_vote",
     "hard_vote",
+    "is_own",
     "vote_geometric",
     "vote_hard",
     "vote_labels",

@@ -1,7 +1,6 @@
 """Further fixed rules: the geometric mean, the median, and Borda's count.
 
-They see a block of rows with the classes first, `(n_classes, n_rows)`: sorting and adding up classes is then done on
-contiguous rows of numbers.
+Sorting and adding up classes is done on contiguous rows of numbers, the classes first.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ def vote_geometric(probs: FloatArray, weights: FloatArray) -> FloatArray:
         >>> vote_geometric(np.array([[[0.9, 0.1]], [[0.5, 0.5]]]), np.ones(2)).round(6).tolist()
         [[0.75, 0.25]]
     """
-    return in_blocks(probs, weights, _geometric)
+    return in_blocks(probs, weights, geometric)
 
 
 def vote_median(probs: FloatArray, weights: FloatArray) -> FloatArray:
@@ -35,7 +34,7 @@ def vote_median(probs: FloatArray, weights: FloatArray) -> FloatArray:
         >>> vote_median(np.array([[[0.5, 0.5]], [[0.75, 0.25]], [[0.0, 1.0]]]), np.ones(3)).tolist()
         [[0.5, 0.5]]
     """
-    return in_blocks(probs, weights, _median)
+    return in_blocks(probs, weights, median)
 
 
 def vote_rank(probs: FloatArray, weights: FloatArray) -> FloatArray:
@@ -48,10 +47,11 @@ def vote_rank(probs: FloatArray, weights: FloatArray) -> FloatArray:
         >>> vote_rank(np.array([[[0.9, 0.1, 0.0]], [[0.2, 0.4, 0.4]]]), np.ones(2)).tolist()
         [[0.3333333333333333, 0.41666666666666663, 0.25]]
     """
-    return in_blocks(probs, weights, _borda)
+    return in_blocks(probs, weights, borda)
 
 
-def _geometric(block: Block) -> FloatArray:
+def geometric(block: Block) -> FloatArray:
+    """The rule of `vote_geometric`: a block -> `(n_classes, n_rows)`."""
     total, spoken = _zeros(block), np.zeros(block.n_rows, dtype=np.float64)
     for values, weight in block.by_class():
         spoke = _speaks(values)
@@ -70,10 +70,11 @@ def _geometric(block: Block) -> FloatArray:
     return _fall_back(shares, vetoed, block)
 
 
-def _median(block: Block) -> FloatArray:
+def median(block: Block) -> FloatArray:
+    """The rule of `vote_median`: a block -> `(n_classes, n_rows)`."""
     voters = list(block.by_class())
     if not voters:
-        return _zeros(block).T
+        return _zeros(block)
     values = np.stack([own for own, _ in voters])
     shape = (len(voters), 1, block.n_rows)
     weights = np.stack([weight * _speaks(own) for own, weight in voters]).reshape(shape)
@@ -103,7 +104,8 @@ def _take(target: FloatArray, value: FloatArray, waiting: BoolArray, reached: Bo
     waiting &= ~reached
 
 
-def _borda(block: Block) -> FloatArray:
+def borda(block: Block) -> FloatArray:
+    """The rule of `vote_rank`: a block -> `(n_classes, n_rows)`."""
     total, spoken = _zeros(block), np.zeros(block.n_rows, dtype=np.float64)
     n_points = max(1.0, block.n_classes * (block.n_classes - 1) / 2)
     for values, weight in block.by_class():
@@ -113,7 +115,7 @@ def _borda(block: Block) -> FloatArray:
         points[:, np.isnan(values[0])] = np.nan
         points[:, ~spoke] = 0
         total += np.multiply(points, weight, out=points)
-    return level(_divide(total, spoken).T)
+    return level(_divide(total, spoken))
 
 
 def _ranks(values: FloatArray) -> FloatArray:
@@ -155,7 +157,7 @@ def _divide(total: FloatArray, spoken: FloatArray) -> FloatArray:
 
 
 def _fall_back(shares: FloatArray, rows: IntArray, block: Block) -> FloatArray:
-    """`(n_rows, n_classes)`, with the soft vote on rows that a rule has no answer for; all abstained stays so."""
+    """The soft vote on rows that a rule has no answer for; all abstained stays so."""
     if len(rows):
-        shares[:, rows] = mean(block).T[:, rows]
-    return level(shares.T)
+        shares[:, rows] = mean(block)[:, rows]
+    return level(shares)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ensemble_kit.arrays import BoolArray, FloatArray, IntArray
+from ensemble_kit.arrays import BoolArray, FloatArray, FloatType, IntArray
 from ensemble_kit.errors import UsageError
 
 Vote = Callable[[FloatArray, FloatArray], FloatArray]
 """`(n_voters, n_samples, n_classes)` probabilities and `(n_voters,)` weights -> `(n_samples, n_classes)`."""
+
+Layers = FloatArray | Sequence[FloatArray]
+"""`(n_voters, n_samples, n_classes)`, or one `(n_samples, n_classes)` array a voter."""
 
 TIE_SHARE = 1e-3
 """What a voter's probabilities count beside its vote: ties fall to the mean probability, and below 1,000 voters of
@@ -20,6 +23,8 @@ equal weight no count is overturned."""
 LEVEL = 1e-13
 """Classes this near to a row's highest are level with it: 0.1 + 0.2 + 0.3 and 0.3 + 0.2 + 0.1 differ in their last bit,
 and neither the voters' order nor their number of copies may decide a label."""
+
+DOUBLE: FloatType = np.dtype(np.float64)
 
 DECIDED = 1e-6
 """What a hard vote's winner has ahead of the next at least, so that it stays ahead in float32."""
@@ -57,7 +62,7 @@ def vote_hard(probs: FloatArray, weights: FloatArray) -> FloatArray:
         >>> vote_hard(np.array([[[0.75, 0.25]], [[0.0, 1.0]], [[0.75, 0.25]]]), np.ones(3)).argmax(axis=1).tolist()
         [0]
     """
-    return in_blocks(probs, weights, lambda block: _hard(block, None))
+    return in_blocks(probs, weights, hard)
 
 
 def hard_vote(*, counts: ArrayLike | None = None) -> Vote:
@@ -79,7 +84,7 @@ def hard_vote(*, counts: ArrayLike | None = None) -> Vote:
     def vote_hard_with_counts(probs: FloatArray, weights: FloatArray) -> FloatArray:
         if order is not None and len(order) != probs.shape[2]:
             raise UsageError(f"hard vote: expected a training count for each of {probs.shape[2]}, found {len(order)}")
-        return in_blocks(probs, weights, lambda block: _hard(block, order))
+        return in_blocks(probs, weights, lambda block: hard(block, order))
 
     return vote_hard_with_counts
 
@@ -99,13 +104,15 @@ class Block:
 
     Attributes:
         voters: `(n_rows, n_classes)` of each, as given, beside its weight.
-        all_speak: no probability is 0, so nobody abstains; False says nothing.
+        all_speak: no row is all zeros, so nobody abstains; False says nothing.
+        dtype: that sums run in.
     """
 
-    def __init__(self, probs: FloatArray, weights: FloatArray):
-        self.n_rows, self.n_classes = probs.shape[1:]
+    def __init__(self, probs: Layers, weights: FloatArray, *, all_speak: bool = False, dtype: FloatType = DOUBLE):
+        self.dtype = dtype
+        self.n_rows, self.n_classes = probs[0].shape
         self.voters = [(own, float(weight)) for own, weight in zip(probs, weights, strict=True) if weight != 0]
-        self.all_speak = bool(probs.min(initial=1) > 0)
+        self.all_speak = all_speak or all(own.min(initial=1) > 0 for own, _ in self.voters)
 
     def by_class(self) -> Iterator[tuple[FloatArray, float]]:
         """`(n_classes, n_rows)` of each voter, its own copy; contiguous, since log and exp may round otherwise."""
@@ -113,30 +120,44 @@ class Block:
             yield np.array(own.T, dtype=np.float64, order="C"), weight
 
 
-def in_blocks(probs: FloatArray, weights: FloatArray, rule: Callable[[Block], FloatArray]) -> FloatArray:
-    """A rule `block -> (n_rows, n_classes)` on all rows, classes that are level made so."""
-    n_samples, n_classes = probs.shape[1:]
-    size = max(1, BLOCK_NUMBERS // max(1, n_classes))
+Rule = Callable[[Block], FloatArray]
+"""A block of voters -> `(n_classes, n_rows)`."""
+
+
+def in_blocks(
+    probs: Layers, weights: FloatArray, rule: Rule, *, all_speak: bool = False, dtype: FloatType = DOUBLE
+) -> FloatArray:
+    """A rule on all rows, `(n_samples, n_classes)`, laid out class by class.
+
+    Args:
+        probs: `(n_voters, n_samples, n_classes)`, or a `(n_samples, n_classes)` array for each voter.
+        all_speak: it is known that no row of a voter is all zeros.
+    """
+    n_samples, n_classes = probs[0].shape
+    # float32 is asked for by the combiner, whose blocks are as long as is good
+    size = max(1, BLOCK_NUMBERS // max(1, n_classes)) if dtype == np.float64 else n_samples
     if n_samples <= size:
-        return rule(Block(probs, weights))
-    result = np.empty((n_samples, n_classes), dtype=np.float64)
+        return rule(Block(probs, weights, all_speak=all_speak, dtype=dtype)).T
+    result = np.empty((n_classes, n_samples), dtype=dtype)
     for start in range(0, n_samples, size):
-        block = Block(probs[:, start : start + size], weights)
-        result[start : start + size] = rule(block)
-    return result
+        rows = slice(start, start + size)
+        result[:, rows] = rule(Block([own[rows] for own in probs], weights, all_speak=all_speak, dtype=dtype))
+    return result.T
 
 
 def mean(block: Block) -> FloatArray:
-    """`(n_rows, n_classes)`, the weighted mean of those who speak."""
+    """`(n_classes, n_rows)`, the weighted mean of those who speak; in float32 nothing is levelled."""
     total, spoken = _add_up(block)
-    return level(divide(total, spoken))
+    shares = divide(np.ascontiguousarray(total.T), spoken)
+    return level(shares) if block.dtype == np.float64 else shares
 
 
 def level(result: FloatArray) -> FloatArray:
-    """In place: classes within LEVEL of their row's highest become as high."""
-    highest = _highest(result)[:, None]
-    is_near = (result > highest - LEVEL) & (result < highest)
-    if is_near.any():  # seldom; to look is five times as fast as to copy
+    """In place, `(n_classes, n_rows)`: classes within LEVEL of their row's highest become as high."""
+    highest = highest_of(result)
+    is_near = result > highest - LEVEL
+    # each row has its highest; to count is several times as fast as to look where more is
+    if np.count_nonzero(is_near) > np.count_nonzero(highest == highest):
         np.copyto(result, highest, where=is_near)
     return result
 
@@ -150,38 +171,39 @@ def speaks(values: FloatArray) -> BoolArray:
 
 
 def divide(total: FloatArray, spoken: FloatArray) -> FloatArray:
-    """In place, `(n_rows, n_classes)` by `(n_rows,)`; nothing said = zeros = abstained. NaN stays NaN."""
-    if spoken.size and (spoken == spoken[0]).all() and spoken[0] != 0:  # nearly always, and five times as fast
-        total /= spoken[0]
-    else:
-        total /= np.where(spoken == 0, 1, spoken)[:, None]
+    """In place, `(n_classes, n_rows)` by `(n_rows,)`; nothing said = zeros = abstained. NaN stays NaN."""
+    total /= np.where(spoken == 0, spoken.dtype.type(1), spoken)
     return total
 
 
 def _add_up(block: Block) -> tuple[FloatArray, FloatArray]:
-    total = np.zeros((block.n_rows, block.n_classes), dtype=np.float64)
-    spoken = np.zeros(block.n_rows, dtype=np.float64)
-    for own, weight in block.voters:
-        _add(total, own.astype(np.float64), weight)
-        spoken += weight if block.all_speak else weight * speaks(own)
+    """`(n_rows, n_classes)` and `(n_rows,)`, or `(1,)` where all voters speak in all rows."""
+    total: FloatArray = np.zeros((block.n_rows, block.n_classes), dtype=block.dtype)
+    spoken = np.zeros(1 if block.all_speak else block.n_rows, dtype=block.dtype)
+    for number, (own, weight) in enumerate(block.voters):
+        spoken += weight if block.all_speak else (weight * speaks(own)).astype(block.dtype)
+        if weight != 1:
+            total += np.multiply(own, block.dtype.type(weight), dtype=block.dtype)
+        elif number:
+            total += own
+        else:
+            total[:] = own
     return total, spoken
 
 
-def _add(total: FloatArray, values: FloatArray, weight: float) -> None:
-    total += values if weight == 1 else np.multiply(values, weight, out=values)
+def hard(block: Block, order: IntArray | None = None) -> FloatArray:
+    """The rule of `vote_hard`: a block -> `(n_classes, n_rows)`.
 
-
-def _hard(block: Block, order: IntArray | None) -> FloatArray:
-    """Votes and probabilities are added up apart: classes that tie in both then get the same bits."""
-    votes, total = np.zeros((2, block.n_rows, block.n_classes), dtype=np.float64)
+    Votes and probabilities are added up apart: classes that tie in both then get the same bits.
+    """
+    votes = np.zeros((block.n_classes, block.n_rows), dtype=np.float64)
     spoken = np.zeros(block.n_rows, dtype=np.float64)
-    cells, starts = votes.ravel(), np.arange(0, votes.size, block.n_classes)
+    cells, rows = votes.ravel(), np.arange(block.n_rows)
     for own, weight in block.voters:
-        values = own.astype(np.float64)
         spoke = np.full(block.n_rows, weight) if block.all_speak else weight * speaks(own)
         spoken += spoke
-        cells[starts + values.argmax(axis=1)] += spoke
-        _add(total, values, weight)
+        cells[own.argmax(axis=1) * block.n_rows + rows] += spoke
+    total = np.ascontiguousarray(_add_up(block)[0].T)
     total *= TIE_SHARE
     total += votes
     spoken *= 1 + TIE_SHARE
@@ -190,34 +212,25 @@ def _hard(block: Block, order: IntArray | None) -> FloatArray:
 
 def _decide(result: FloatArray, order: IntArray | None) -> FloatArray:
     """Puts the winner ahead of those that are nearly level with it, by training counts where they are level."""
-    highest = _highest(result)
-    rows = np.flatnonzero(_count(result > (highest - DECIDED)[:, None]) > 1)
-    rows = rows[highest[rows] > 0]
-    near = result[rows]
-    place = np.arange(result.shape[1]) if order is None else order
-    level_with = near > (highest[rows] - LEVEL)[:, None]
-    winner = np.where(level_with, place, result.shape[1]).argmin(axis=1)
+    highest = highest_of(result)
+    is_near = result > highest - DECIDED
+    n_near = np.zeros(len(highest), dtype=np.int64)
+    for near_class in is_near:
+        n_near += near_class
+    rows = np.flatnonzero((n_near > 1) & (highest > 0))
+    near = result[:, rows]
+    place = np.arange(len(result)) if order is None else order
+    level_with = near > highest[rows] - LEVEL
+    winner = np.where(level_with, place[:, None], len(result)).argmin(axis=0)
     near *= 1 - DECIDED
-    near[np.arange(len(rows)), winner] += DECIDED
-    result[rows] = near
+    near[winner, np.arange(len(rows))] += DECIDED
+    result[:, rows] = near
     return result
 
 
-def _highest(values: FloatArray) -> FloatArray:
-    """`(n_rows,)`, NaN where one is; column by column, which is faster for a few columns."""
-    if values.shape[1] > 8:
-        return np.asarray(np.take_along_axis(values, values.argmax(axis=1)[:, None], axis=1)[:, 0])
-    highest = values[:, 0].copy()
-    for column in values.T[1:]:
-        np.maximum(highest, column, out=highest)
+def highest_of(values: FloatArray) -> FloatArray:
+    """`(n_rows,)` of `(n_classes, n_rows)`, NaN where one is."""
+    highest: FloatArray = values[0].copy()
+    for own in values[1:]:
+        np.maximum(highest, own, out=highest)
     return highest
-
-
-def _count(found: BoolArray) -> IntArray:
-    """How many of each row are True `(n_rows,)`."""
-    if found.shape[1] > 64:
-        return np.asarray(np.count_nonzero(found, axis=1))
-    total = np.zeros(len(found), dtype=np.int64)
-    for column in found.T:
-        total += column
-    return total

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 
-from ensemble_kit.arrays import FloatArray
+from ensemble_kit.arrays import FloatArray, FloatType
 from ensemble_kit.errors import UsageError, nearest
 from ensemble_kit.predictions import SUM_TOLERANCE, check_probs
-from ensemble_kit.voting.further import vote_geometric, vote_median, vote_rank
-from ensemble_kit.voting.rules import Vote, vote_hard, vote_soft, vote_weighted
+from ensemble_kit.voting.further import borda, geometric, median, vote_geometric, vote_median, vote_rank
+from ensemble_kit.voting.rules import DOUBLE, Rule, Vote, hard, in_blocks, mean, vote_hard, vote_soft, vote_weighted
 
 
 def stacking_not_fitted(probs: FloatArray, weights: FloatArray) -> FloatArray:
@@ -44,8 +44,20 @@ FIXED_VOTES: tuple[str, ...] = tuple(name for name, vote in VOTES.items() if vot
 MOST_WEIGHT = 1e9
 """Weights are shares of each other; beyond this their sums would lose the smaller ones."""
 
-OWN = frozenset(VOTES.values())
-"""Known to look at each row by itself (tests show it), in any layout: not asked about single rows again."""
+RULES: Mapping[Vote, Rule] = {
+    vote_hard: hard,
+    vote_soft: mean,
+    vote_weighted: mean,
+    vote_geometric: geometric,
+    vote_median: median,
+    vote_rank: borda,
+}
+"""What our own votes do to a block. Known to look at each row by itself (tests show it), in any layout, and to give
+probabilities: not asked about single rows again."""
+
+
+QUICK: frozenset[Vote] = frozenset({vote_soft, vote_weighted})
+"""Sums of the probabilities alone, which float32 holds well enough where nothing is near a tie."""
 
 
 def find_vote(vote: str | Vote, *, weights_given: bool = True) -> Vote:
@@ -76,13 +88,35 @@ def check_weights(weights: FloatArray) -> None:
         raise UsageError(f"vote: expected weights of at most {MOST_WEIGHT:g}, found {np.asarray(weights).tolist()}")
 
 
-def ask_vote(
-    vote: Vote, probs: FloatArray, weights: FloatArray, tolerance: float = SUM_TOLERANCE, *, checked: bool = False
+def is_own(vote: Vote) -> bool:
+    """Whether a vote is one of ours; a function of somebody else's need not be hashable."""
+    return isinstance(vote, Hashable) and vote in RULES
+
+
+def ask_voters(
+    vote: Vote,
+    layers: Sequence[FloatArray],
+    weights: FloatArray,
+    tolerance: float = SUM_TOLERANCE,
+    *,
+    all_speak: bool = False,
+    dtype: FloatType = DOUBLE,
 ) -> FloatArray:
-    """The result of a vote `(n_samples, n_classes)` in float64, the contract checked.
+    """As `ask_vote`, of voters that are known to be probabilities and lie apart: our own votes read them there.
 
     Args:
-        checked: the voters are known to be probabilities, so that of a rule of our own the result is too.
+        layers: `(n_samples, n_classes)` of each voter.
+        all_speak: it is known that no row is all zeros.
+        dtype: of the result; float32 of the votes in QUICK only.
+    """
+    if not is_own(vote):
+        return ask_vote(vote, np.stack(layers), weights, tolerance)
+    check_weights(weights)
+    return in_blocks(layers, weights, RULES[vote], all_speak=all_speak, dtype=dtype)
+
+
+def ask_vote(vote: Vote, probs: FloatArray, weights: FloatArray, tolerance: float = SUM_TOLERANCE) -> FloatArray:
+    """The result of a vote `(n_samples, n_classes)` in float64, the contract checked.
 
     Raises:
         UsageError: weights that cannot be, a result of another shape, or one that changes when a row is asked alone.
@@ -90,16 +124,13 @@ def ask_vote(
     """
     name = getattr(vote, "__name__", type(vote).__name__)
     check_weights(weights)
-    own = isinstance(vote, Hashable) and vote in OWN
-    if own and checked:
-        return vote(probs, weights)
     result = np.asarray(vote(probs, weights))
     if result.shape != probs.shape[1:] or result.dtype.kind != "f":
         raise UsageError(
             f'vote "{name}": expected (n_samples, n_classes) = {probs.shape[1:]}, found {result.dtype} {result.shape}'
         )
     check_probs(result, f'vote "{name}"', tolerance)
-    if own:
+    if is_own(vote):
         return result
     n_rows = len(result)
     for row in sorted({0, n_rows // 2, n_rows - 1}) if n_rows else ():

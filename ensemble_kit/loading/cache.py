@@ -100,6 +100,12 @@ class PhotoCache:
         named = tuple(Problem(paths[row], problem) for row, problem in problems)
         return cls(photos, readable, named, preprocess, sha256_json(table.ids.tolist()))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process opens the same file; the photos themselves are not sent."""
+        if not isinstance(self.photos, np.memmap):
+            return super().__reduce_ex__(2)  # type: ignore[return-value]
+        return _reopened, (str(self.photos.filename), self.readable, self.problems, self.preprocess, self.ids_sha256)
+
     def check(self, table: SampleTable, preprocess: Preprocess) -> None:
         """Raises DataError unless this is the cache of `table` prepared in this way."""
         if self.ids_sha256 != sha256_json(table.ids.tolist()):
@@ -110,6 +116,10 @@ class PhotoCache:
 
 
 Geometry = tuple[Any, ...]
+
+
+def _reopened(path: str, *others: Any) -> PhotoCache:
+    return PhotoCache(read_array(Path(path), memory_map=True), *others)
 
 
 def geometry(preprocess: Preprocess) -> Geometry:

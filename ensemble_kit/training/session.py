@@ -89,6 +89,7 @@ class Session:
         self.next_epoch = 1
         self.kept = Kept(job, table, files, rows, self.heads, self.preprocess, self.where)
         self.history: list[dict[str, Any]] = []
+        self.held_out: tuple[int, FloatArray] | None = None  # of an epoch sure to be kept, its predictions
         self.notices = list(rows.notices)
         self.board = Board(files.path) if job.tensorboard else None
 
@@ -231,7 +232,12 @@ class Session:
         return predict_probs(part, source.samples, self.preprocess, source.compute, SCORE_BATCH, rows, spans)
 
     def score(self, network: Network, epoch: int) -> dict[str, float]:
-        probs = self.probs(network, self.rows.score, self.source)
+        if epoch == self.job.epochs and self.job.keep != "best" and self.source.is_whole:
+            # this epoch is kept, and in the end all held-out photos are needed
+            self.held_out = epoch, self.probs(network, self.rows.held_out, self.source)
+            probs = self.held_out[1][np.searchsorted(self.rows.held_out, self.rows.score)]
+        else:
+            probs = self.probs(network, self.rows.score, self.source)
         self.refuse_infinite(float(probs.sum()), epoch)
         truth = self.rows.score_targets.reshape(len(probs), len(self.heads))
         parts = [in_classes(probs, head, self.job.schema) for head in self.heads]
@@ -298,9 +304,12 @@ class Session:
 
     def finish(self) -> None:
         """Predicts every held-out photo with the kept weights, then writes DONE."""
-        network, _ = self.kept.load(self.files.best)
-        self.compute.place(network)
-        probs = self.probs(network, self.rows.held_out, Source(self.photos.photos, self.compute))
+        if self.held_out is not None and self.kept.best is not None and self.held_out[0] == self.kept.best.epoch:
+            probs = self.held_out[1]
+        else:
+            network, _ = self.kept.load(self.files.best)
+            self.compute.place(network)
+            probs = self.probs(network, self.rows.held_out, Source(self.photos.photos, self.compute))
         probs[~self.photos.readable[self.rows.held_out]] = np.nan
         write_array(self.files.oof, probs)
         self.files.write_history(self.history)

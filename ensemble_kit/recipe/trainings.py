@@ -1,0 +1,182 @@
+"""Trainings one after the other, or several at a time, each in a process of its own.
+
+On a CPU two trainings of small photos on one thread each get through half as many photos again as one on two threads.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ensemble_kit.errors import StoppedError
+
+if TYPE_CHECKING:
+    from ensemble_kit.arrays import IntArray
+    from ensemble_kit.data.samples import SampleTable
+    from ensemble_kit.loading.cache import PhotoCache
+    from ensemble_kit.training import ExpertJob, FoldResult
+
+LOOK_EVERY = 0.2
+"""Seconds between two looks at what the processes tell."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """One fold of one expert.
+
+    Attributes:
+        make_job: gives the settings once the trainings before it are done.
+        photos: the cache, prepared as the job says.
+        folder: gets the checkpoint.
+        restart: train anew what is there.
+        after: numbers of the trainings that have to be done before, since this one starts from their weights.
+    """
+
+    make_job: Callable[[], ExpertJob] | None
+    table: SampleTable
+    folds: IntArray
+    photos: PhotoCache
+    folder: Path
+    restart: bool
+    after: tuple[int, ...] = ()
+
+
+class Listener(Protocol):
+    """Who is told how the trainings go."""
+
+    def line(self, text: str) -> None: ...
+    def step(self, number: int, share: float) -> None: ...
+
+
+def run_trainings(
+    trainings: Sequence[Training], listener: Listener, at_once: int = 1
+) -> Iterator[tuple[int, FoldResult]]:
+    """Yields (number, result) as each ends.
+
+    Args:
+        at_once: processes; 1 = none, this one trains.
+
+    Raises:
+        EnsembleKitError: the first that a training raises; the others are stopped, and can be resumed.
+    """
+    if at_once <= 1 or len(trainings) <= 1:
+        for number, training in enumerate(trainings):
+            yield number, _train(training, training.make_job(), listener.line, partial(listener.step, number))
+    else:
+        yield from _in_processes(trainings, listener, min(at_once, len(trainings)))
+
+
+def _train(
+    training: Training, job: ExpertJob, line: Callable[[str], None], step: Callable[[float], None]
+) -> FoldResult:
+    from ensemble_kit.training import train_fold
+
+    return train_fold(
+        job,
+        table=training.table,
+        folds=training.folds,
+        photos=training.photos,
+        folder=training.folder,
+        restart=training.restart,
+        on_epoch=lambda epoch: line(str(epoch)),
+        on_step=lambda done, total: step(done / total),
+    )
+
+
+def _in_processes(
+    trainings: Sequence[Training], listener: Listener, at_once: int
+) -> Iterator[tuple[int, FoldResult]]:
+    n_threads = max(1, _n_cores() // at_once)
+    context = get_context("spawn")  # a forked torch may hang
+    told = context.Queue()
+    left = dict(enumerate(trainings))
+    done: set[int] = set()
+    running: dict[Future[FoldResult], int] = {}
+    with ProcessPoolExecutor(at_once, context, _begin_worker, (told, os.getpid())) as pool, _stopping(pool):
+        while left or running:
+            ready = [number for number, training in left.items() if done.issuperset(training.after)]
+            for number in ready[: at_once - len(running)]:
+                training = left.pop(number)
+                job = training.make_job()
+                job = job if job.threads else replace(job, threads=n_threads)
+                sent = replace(training, make_job=None)
+                running[pool.submit(_work, number, sent, job)] = number
+            ended, _ = wait(running, LOOK_EVERY, FIRST_COMPLETED)
+            _pass_on(told, listener)
+            for future in ended:
+                number = running.pop(future)
+                done.add(number)
+                yield number, future.result()
+
+
+def _pass_on(told: Any, listener: Listener) -> None:
+    while not told.empty():
+        number, news = told.get()
+        if isinstance(news, str):
+            listener.line(news)
+        else:
+            listener.step(number, news)
+
+
+@contextmanager
+def _stopping(pool: ProcessPoolExecutor) -> Iterator[None]:
+    """Whatever ends the block early ends the processes too, each leaving a training that can be resumed."""
+
+    def stop(number: int, frame: object) -> None:  # noqa: ARG001
+        raise StoppedError("stopped; the same command goes on from the last whole epochs")
+
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, stop) if is_main else None
+    try:
+        yield
+    except BaseException as error:
+        for process in list((pool._processes or {}).values()):
+            process.terminate()  # SIGTERM: StoppedError there
+        pool.shutdown(cancel_futures=True)
+        if isinstance(error, BrokenProcessPool):
+            raise StoppedError(
+                "a training's process was killed, perhaps for want of memory; the same command goes on from the last "
+                "whole epochs, with --jobs 1 one training at a time"
+            ) from None
+        raise
+    finally:
+        if is_main:
+            signal.signal(signal.SIGTERM, before)
+
+
+_told: Any = None
+
+
+def _begin_worker(told: Any, parent: int) -> None:
+    global _told  # noqa: PLW0603  a worker's one line to its parent
+    _told = told
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops its workers
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """A worker whose parent was killed stops as if it had been told to."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(30)
+    os._exit(1)
+
+
+def _work(number: int, training: Training, job: ExpertJob) -> FoldResult:
+    return _train(training, job, lambda text: _told.put((number, text)), lambda share: _told.put((number, share)))
+
+
+def _n_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

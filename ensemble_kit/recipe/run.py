@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -16,7 +16,16 @@ from ensemble_kit.recipe.load import ExpertSpec, Recipe
 from ensemble_kit.recipe.phases import epochs_of, phases_of
 from ensemble_kit.recipe.preparing import column_keys, preprocess_keys, preprocess_of
 from ensemble_kit.recipe.settings import PHASE_KEYS, DataSettings, TrainSettings
-from ensemble_kit.recipe.starts import check_own, check_start, in_order, is_reference, start_notices, start_of
+from ensemble_kit.recipe.starts import (
+    check_own,
+    check_start,
+    in_order,
+    is_reference,
+    start_notices,
+    start_of,
+    starts_from,
+)
+from ensemble_kit.recipe.trainings import Training, run_trainings
 from ensemble_kit.runs import Run, fold_name
 
 if TYPE_CHECKING:
@@ -191,7 +200,7 @@ def job_of(run: Run, spec: ExpertSpec, settings: TrainSettings, fold: int) -> Ex
     """
     from ensemble_kit.training import ExpertJob
 
-    plain = settings.model_dump(exclude={"min_steps", "seeds", "phases", *PHASE_KEYS})
+    plain = settings.model_dump(exclude={"jobs", "min_steps", "seeds", "phases", *PHASE_KEYS})
     plain |= {"phases": phases_of(settings, photos_of(run, spec, fold))}
     plain |= preprocess_keys(run.table, settings) | column_keys(run.table, spec.attributes, settings)
     if is_reference(settings.weights):
@@ -237,54 +246,86 @@ def train_experts(
         DataError: an expert has nothing to train on, or its folder holds other settings.
         DivergedError: a loss stopped being finite.
     """
-    from ensemble_kit.training import train_fold
-
     chosen = chosen_folds(run, folds)
-    results: list[FoldResult] = []
     settings_of = [recipe.settings_for(spec.attributes, condition=spec.condition) for spec in specs]
     starts = [settings.weights for settings in settings_of]
     check_own(run, specs, starts)
     refuse_twice(run, list(zip(specs, settings_of, strict=True)))
-    work = [_work(run, spec, settings) for spec, settings in zip(specs, settings_of, strict=True)]
-    total = sum(amount * len(settings.by_seed()) for amount, settings in zip(work, settings_of, strict=True))
-    before = 0.0
+    parts: list[_Part] = []
+    trainings: list[Training] = []
+    for number in in_order(specs, starts):
+        spec, settings = specs[number], settings_of[number]
+        place = run.expert_folder(spec.attributes, spec.condition)
+        refuse_other_seeds(place, settings)
+        photos, amount = photos_for(run, settings, watcher), _work(run, spec, settings)
+        after = tuple(i for i, part in enumerate(parts) if starts_from(settings.weights, part.spec))
+        for fold, (seed, seeded) in product(chosen, settings.by_seed().items()):
+            folder = place / fold_name(fold, seed)
+            trainings.append(Training(run.table, run.folds, photos, folder, restart, amount, after))
+            parts.append(_Part(spec, settings, seeded, fold, _title(run, spec, fold, seed)))
+    watcher.begin("training", sum(training.amount for training in trainings))
+    listener = _Listener(watcher, parts, trainings)
+    results: dict[int, FoldResult] = {}
     told: set[str] = set()
-
-    def tell(notices: Iterable[str]) -> None:
-        for notice in notices:
+    for number, result in run_trainings(
+        trainings, lambda i: parts[i].job(run), listener, at_once=_at_once(settings_of)
+    ):
+        part = parts[number]
+        run.write_expert(part.spec.attributes, part.spec.condition, part.settings.model_dump(mode="json"))
+        if result.skipped:
+            watcher.say(f"{part.title}: done before, skipped")
+        for notice in [*start_notices(run, part.seeded, part.fold), *result.notices]:
             if notice not in told:  # an unreadable photo is the same news in every fold
                 watcher.say(f"note: {notice}")
             told.add(notice)
-
-    for number in in_order(specs, starts):
-        spec, settings, amount = specs[number], settings_of[number], work[number]
-        place = run.expert_folder(spec.attributes, spec.condition)
-        refuse_other_seeds(place, settings)
-        photos = photos_for(run, settings, watcher)
-        watcher.begin("training", total * len(chosen))
-        for fold, (seed, seeded) in product(chosen, settings.by_seed().items()):
-            title = f"{describe_expert(spec.attributes, spec.condition)}, fold {fold + 1}/{run.n_folds}"
-            title += "" if seed is None else f", seed {seed}"
-            watcher.advance(before, title)
-            job = job_of(run, spec, seeded, fold)
-            result = train_fold(
-                job,
-                table=run.table,
-                folds=run.folds,
-                photos=photos,
-                folder=place / fold_name(fold, seed),
-                restart=restart,
-                on_epoch=lambda line: watcher.say(str(line)),
-                on_step=_advancing(watcher, before, amount),
-            )
-            run.write_expert(spec.attributes, spec.condition, settings.model_dump(mode="json"))
-            if result.skipped:
-                watcher.say(f"{title}: done before, skipped")
-            tell([*start_notices(run, seeded, fold), *result.notices])
-            results.append(result)
-            before += amount
+        results[number] = result
     watcher.end()
-    return results
+    return [results[number] for number in range(len(parts))]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one training is of: an expert, a fold, and the settings with its own seed."""
+
+    spec: ExpertSpec
+    settings: TrainSettings
+    seeded: TrainSettings
+    fold: int
+    title: str
+
+    def job(self, run: Run) -> ExpertJob:
+        return job_of(run, self.spec, self.seeded, self.fold)
+
+
+class _Listener:
+    """Moves the bar over each training's share of all the work."""
+
+    def __init__(self, watcher: Watcher, parts: Sequence[_Part], trainings: Sequence[Training]):
+        self.watcher, self.parts = watcher, parts
+        self.amounts = [training.amount for training in trainings]
+        self.shares = [0.0] * len(trainings)
+
+    def line(self, text: str) -> None:
+        self.watcher.say(text)
+
+    def step(self, number: int, share: float) -> None:
+        self.shares[number] = share
+        done = sum(share * amount for share, amount in zip(self.shares, self.amounts, strict=True))
+        self.watcher.advance(done, self.parts[number].title)
+
+
+def _title(run: Run, spec: ExpertSpec, fold: int, seed: int | None) -> str:
+    title = f"{describe_expert(spec.attributes, spec.condition)}, fold {fold + 1}/{run.n_folds}"
+    return title if seed is None else f"{title}, seed {seed}"
+
+
+def _at_once(settings_of: Sequence[TrainSettings]) -> int:
+    """Trainings at a time: as asked on a CPU, one on an accelerator, whose memory they would share."""
+    from ensemble_kit.models.compute import choose_compute
+
+    if any(choose_compute(settings.device).device.type != "cpu" for settings in settings_of):
+        return 1
+    return min((settings.jobs for settings in settings_of), default=1)
 
 
 def chosen_folds(run: Run, folds: Iterable[int] | None) -> list[int]:
@@ -323,11 +364,6 @@ def refuse_twice(run: Run, planned: Sequence[tuple[ExpertSpec, TrainSettings]]) 
                     f"{answer}: {other} and {whole} would both answer it in {run.folder}; "
                     "train one of them into another run, named with --run"
                 )
-
-
-def _advancing(watcher: Watcher, before: float, amount: float) -> Callable[[int, int], None]:
-    """Moves the bar over this fold's share of all the work."""
-    return lambda done, total: watcher.advance(before + amount * done / total)
 
 
 def _work(run: Run, spec: ExpertSpec, settings: TrainSettings) -> float:

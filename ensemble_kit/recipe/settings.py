@@ -282,6 +282,7 @@ class TrainSettings(Settings):
     device: str = Field("auto", description="auto, cpu or cuda")
     workers: int = Field(0, ge=0, description="worker processes that augment photos")
     threads: int | None = Field(None, ge=1, description="CPU threads; default all cores")
+    jobs: int = Field(1, ge=1, le=64, description="trainings at a time on a CPU, each in a process of its own")
     tensorboard: bool = Field(False, description="scalars for TensorBoard too, in each fold's folder")
     seed: int = Field(0, ge=0, description="seed of weights, order and augmentation")
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_whole_numbers)] = Field(

@@ -115,6 +115,12 @@ def check_own(run: Run, specs: Sequence[ExpertSpec], weights: Sequence[str]) -> 
             raise UsageError(f'weights = "{text}": no such expert{nearest(own, dict.fromkeys([*names, *there]))}')
 
 
+def starts_from(weights: str, spec: ExpertSpec) -> bool:
+    """Whether the weights are those of this expert of the same run."""
+    own = own_reference(weights)
+    return own is not None and _plain(own) == _plain(describe_expert(spec.attributes, spec.condition))
+
+
 def _own_number(names: Sequence[str], weights: str) -> int | None:
     own = own_reference(weights)
     return next((i for i, name in enumerate(names) if own is not None and _plain(name) == _plain(own)), None)

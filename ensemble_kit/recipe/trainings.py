@@ -36,20 +36,23 @@ class Training:
     """One fold of one expert.
 
     Attributes:
-        make_job: gives the settings once the trainings before it are done.
         photos: the cache, prepared as the job says.
         folder: gets the checkpoint.
         restart: train anew what is there.
+        amount: of work, in any unit: of those that may begin the longest begins first.
         after: numbers of the trainings that have to be done before, since this one starts from their weights.
     """
 
-    make_job: Callable[[], ExpertJob] | None
     table: SampleTable
     folds: IntArray
     photos: PhotoCache
     folder: Path
     restart: bool
+    amount: float
     after: tuple[int, ...] = ()
+
+
+MakeJob = Callable[[int], "ExpertJob"]
 
 
 class Listener(Protocol):
@@ -60,21 +63,22 @@ class Listener(Protocol):
 
 
 def run_trainings(
-    trainings: Sequence[Training], listener: Listener, at_once: int = 1
+    trainings: Sequence[Training], make_job: MakeJob, listener: Listener, at_once: int = 1
 ) -> Iterator[tuple[int, FoldResult]]:
     """Yields (number, result) as each ends.
 
     Args:
-        at_once: processes; 1 = none, this one trains.
+        make_job: number -> settings, called when the trainings before it are done.
+        at_once: processes; 1 = none, this one trains them in order.
 
     Raises:
         EnsembleKitError: the first that a training raises; the others are stopped, and can be resumed.
     """
     if at_once <= 1 or len(trainings) <= 1:
         for number, training in enumerate(trainings):
-            yield number, _train(training, training.make_job(), listener.line, partial(listener.step, number))
+            yield number, _train(training, make_job(number), listener.line, partial(listener.step, number))
     else:
-        yield from _in_processes(trainings, listener, min(at_once, len(trainings)))
+        yield from _in_processes(trainings, make_job, listener, min(at_once, len(trainings)))
 
 
 def _train(
@@ -82,6 +86,7 @@ def _train(
 ) -> FoldResult:
     from ensemble_kit.training import train_fold
 
+    step(0.0)
     return train_fold(
         job,
         table=training.table,
@@ -95,7 +100,7 @@ def _train(
 
 
 def _in_processes(
-    trainings: Sequence[Training], listener: Listener, at_once: int
+    trainings: Sequence[Training], make_job: MakeJob, listener: Listener, at_once: int
 ) -> Iterator[tuple[int, FoldResult]]:
     n_threads = max(1, _n_cores() // at_once)
     context = get_context("spawn")  # a forked torch may hang
@@ -106,12 +111,11 @@ def _in_processes(
     with ProcessPoolExecutor(at_once, context, _begin_worker, (told, os.getpid())) as pool, _stopping(pool):
         while left or running:
             ready = [number for number, training in left.items() if done.issuperset(training.after)]
+            ready.sort(key=lambda number: -left[number].amount)
             for number in ready[: at_once - len(running)]:
-                training = left.pop(number)
-                job = training.make_job()
+                job = make_job(number)
                 job = job if job.threads else replace(job, threads=n_threads)
-                sent = replace(training, make_job=None)
-                running[pool.submit(_work, number, sent, job)] = number
+                running[pool.submit(_work, number, left.pop(number), job)] = number
             ended, _ = wait(running, LOOK_EVERY, FIRST_COMPLETED)
             _pass_on(told, listener)
             for future in ended:
@@ -159,7 +163,7 @@ _told: Any = None
 
 
 def _begin_worker(told: Any, parent: int) -> None:
-    global _told  # noqa: PLW0603  a worker's one line to its parent
+    global _told
     _told = told
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops its workers
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

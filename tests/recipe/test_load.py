@@ -69,6 +69,7 @@ OTHER_VALUES: dict[str, Any] = {
     "device": "cpu",
     "workers": 1,
     "threads": 1,
+    "jobs": 2,
     "seeds": (0, 2),
     "tensorboard": True,
     "seed": 9,

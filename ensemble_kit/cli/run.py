@@ -36,7 +36,7 @@ def run(
     from ensemble_kit.recipe.planning import plan_run
     from ensemble_kit.recipe.whole import run_recipe
 
-    base = load_recipe(recipe, edits)
+    base = load_recipe(recipe)
     if all_variants and (variant or not base.variants):
         found = "one is named with --variant" if variant else f"{base.name} has none"
         raise UsageError(f"--all-variants: expected a recipe with variants, and no choice among them; {found}")

@@ -221,7 +221,7 @@ def load_recipe(name: str | Path, edits: Sequence[str] = (), variant: str | None
 
 
 def _chosen(path: Path, written: Mapping[str, Any], edits: tuple[Edit, ...], variant: str | None) -> Recipe:
-    """The recipe, or one of its variants; without a choice the other variants are checked beside it."""
+    """The recipe, or one of its variants; without a choice the variants, as written, are checked beside it."""
     _check_sections(written)
     names = tuple(written.get("variants", {}))
     chosen = written if variant is None else with_variant(written, variant)
@@ -230,7 +230,7 @@ def _chosen(path: Path, written: Mapping[str, Any], edits: tuple[Edit, ...], var
         return replace(recipe, name=f"{recipe.name}-{variant}")
     for name in names:
         try:
-            _recipe(path, edited(with_variant(written, name), edits), edits, names)
+            _recipe(path, with_variant(written, name), (), names)
         except UsageError as error:
             raise UsageError(f"variants.{name}: {error}") from None
     return recipe

@@ -179,6 +179,15 @@ def test_faulty_variants_are_found_when_the_recipe_is_read(tmp_path: Path, text:
     assert message in str(caught.value)
 
 
+def test_an_edit_need_not_fit_the_variants_that_are_not_chosen() -> None:
+    recipe = load_recipe("adam-then-sgd", ["train.phases.1.epochs=2"])
+    assert [phase.epochs for phase in recipe.settings_for(recipe.schema.names).phases] == [15, 2]
+    alone = load_recipe("adam-then-sgd", ["train.phases.0.epochs=3"], "adam_alone")
+    assert [phase.epochs for phase in alone.settings_for(alone.schema.names).phases] == [3]
+    with pytest.raises(UsageError, match=r"train\.phases has the entries 0 to 1, found 2"):
+        load_recipe("adam-then-sgd", ["train.phases.2.epochs=2"])
+
+
 def test_an_unknown_variant_names_the_nearest(varied: Path) -> None:
     with pytest.raises(UsageError, match='no variant "smal"; did you mean "small"'):
         load_recipe(varied, variant="smal")

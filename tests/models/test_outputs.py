@@ -109,3 +109,14 @@ def test_heads_side_by_side_keep_to_their_own_columns() -> None:
 def test_bad_parts(part: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Part(**part)  # type: ignore[arg-type]
+
+
+def test_a_column_far_in_the_right_tail_keeps_its_digits() -> None:
+    """Its mass is a difference of two numbers that both round to 1, unless it is taken from the other side."""
+    output = Regression(Part(5, "regression", EDGES))
+    numbers = torch.tensor([[-10.0, 0.0]])
+    mean, spread = (float(part) for part in output.mean_and_spread(numbers.double()))
+    low, high = (norm.logsf((edge - mean) / spread) for edge in (40.0, 60.0))
+    assert low < -80
+    expected = low + np.log1p(-np.exp(high - low))
+    assert float(output(numbers)[0, 3]) == pytest.approx(expected, rel=1e-5)

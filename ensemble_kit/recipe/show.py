@@ -20,8 +20,7 @@ def headline(path: Path) -> str:
             break
         lines.append(line.strip("# "))
     text = " ".join(lines)
-    question = text.partition("? ")[0]
-    return text.partition(". ")[0].rstrip(".") if question == text else f"{question}?"
+    return text.partition(". ")[0].rstrip(".")
 
 
 def copy_recipe(name: str, file: Path | None) -> Path:

@@ -139,6 +139,7 @@ def make_job(**changed: Any) -> ExpertJob:
         "balance_by": (),
         "keep": "best",
         "score_every": 1,
+        "save_every": 1,
         "precision": "fp32",
         "channels_last": None,
         "device": "cpu",

@@ -68,6 +68,7 @@ TRAIN_OPTIONS: dict[str, tuple[type, str]] = {
     "balance_by": (str, "Attributes that the sampler balances, or joint; default the expert's own classes."),
     "keep": (str, 'Checkpoint kept: best (by validation macro F1), last or "every N".'),
     "score_every": (int, "Epochs between two looks at the held-out photos; 0 = only after the last."),
+    "save_every": (int, "Epochs between two states that a broken-off training goes on from."),
     "seeds": (str, "Several seeds, such as 0,1,2: each trains every fold, and votes."),
     "borders": (str, "Class borders used for training only, such as 30,58."),
     "leave_out": (str, "Values left out of training, such as 57-59 or 27-29,57-59."),

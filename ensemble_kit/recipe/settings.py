@@ -277,6 +277,7 @@ class TrainSettings(Settings):
     score_every: int = Field(
         1, ge=0, description="epochs between two looks at the held-out photos; 0 = only after the last epoch"
     )
+    save_every: int = Field(1, ge=1, description="epochs between two states that a broken-off training goes on from")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto takes bf16 where it pays")
     channels_last: bool | None = Field(None, description="memory layout; default where it pays")
     device: str = Field("auto", description="auto, cpu or cuda")

@@ -31,7 +31,7 @@ from ensemble_kit.training.phases import Phase, check_together
 HEADS_KINDS = ("joint", "separate")
 NORMALISE = ("given", "photos")
 
-NOT_SETTINGS = ("schema", "device", "workers", "threads", "tensorboard")
+NOT_SETTINGS = ("schema", "save_every", "device", "workers", "threads", "tensorboard")
 """Fields that change where and how fast a training runs, not what it is (the schema enters the identity by itself)."""
 
 
@@ -71,6 +71,7 @@ class ExpertJob:
             each N-th as `epochNNN.safetensors`).
         score_every: the held-out photos are scored after each such epoch, after the last one and after those that
             "every N" keeps; 0 = only those. "best" chooses among the epochs that are scored.
+        save_every: epochs between two states that a broken-off training goes on from; the last epoch has one too.
         precision, channels_last, device: see `choose_compute`.
         workers: processes that augment photos; 0 = none. Does not change a bit of the result.
         threads: torch's CPU threads; None leaves them alone.
@@ -113,6 +114,7 @@ class ExpertJob:
     balance_by: tuple[str, ...]
     keep: str
     score_every: int
+    save_every: int
     precision: str
     channels_last: bool | None
     device: str
@@ -147,6 +149,8 @@ class ExpertJob:
         if not self.phases:
             raise UsageError(f"{self.name}: expected at least one phase, found none")
         check_together(self, self.phases, self.name)
+        if self.save_every < 1:
+            raise UsageError(f"save_every: expected at least 1 epoch, found {self.save_every}")
         if self.score_every < 0:
             raise UsageError(f"score_every: expected 0 or more epochs, found {self.score_every}")
         if set(self.attributes) & set(self.condition):

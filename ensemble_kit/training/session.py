@@ -281,7 +281,8 @@ class Session:
             macro_f1=metrics.get("macro_f1"),
         )
         self.history.append(line.to_json())
-        self.files.save_state(self.state())
+        if epoch % self.job.save_every == 0 or self.next_epoch > self.job.epochs:
+            self.files.save_state(self.state())
         self.files.write_history(self.history)
         if self.board is not None:
             self.board.add(line)

@@ -64,6 +64,7 @@ OTHER_VALUES: dict[str, Any] = {
     "balance_by": ("mask", "age"),
     "keep": "last",
     "score_every": 3,
+    "save_every": 4,
     "precision": "fp32",
     "channels_last": False,
     "device": "cpu",

@@ -54,6 +54,23 @@ class World:
         assert history(folder) == history(self.whole)
 
 
+def test_a_state_every_few_epochs_is_enough_to_go_on_from(tmp_path: Path) -> None:
+    world = World(tmp_path, make_job(epochs=5, save_every=2))
+    world.check_same(world.whole)
+
+    def kill(line: EpochLine) -> None:
+        if line.epoch == 4 - (folder.name == "early") * 3:
+            raise Kill
+
+    for name, redone in (("early", [1, 2, 3, 4, 5]), ("late", [5])):
+        folder, seen = tmp_path / name, list[int]()
+        with pytest.raises(Kill):
+            world.train(folder, on_epoch=kill)
+        world.train(folder, on_epoch=lambda line, seen=seen: seen.append(line.epoch))
+        assert seen == redone
+        world.check_same(folder)
+
+
 def history(folder: Path) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in line.items() if k not in ("seconds", "photos_per_second")} for line in lines]

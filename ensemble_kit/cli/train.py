@@ -55,7 +55,8 @@ def train(
     from ensemble_kit.graph import check_condition, describe_expert
     from ensemble_kit.recipe.load import ExpertSpec, load_recipe
     from ensemble_kit.recipe.resolved import save_resolved
-    from ensemble_kit.recipe.run import check_experts, has_borders, open_run, train_experts
+    from ensemble_kit.recipe.run import check_experts, open_run
+    from ensemble_kit.recipe.train import has_borders, train_experts
 
     chosen = load_recipe(recipe, edits).with_data(division)
     names = chosen.names_of(attribute.split(","))

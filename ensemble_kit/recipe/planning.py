@@ -13,9 +13,10 @@ import numpy as np
 from ensemble_kit.errors import DataError
 from ensemble_kit.graph import describe_expert
 from ensemble_kit.recipe.load import ExpertSpec, Recipe
-from ensemble_kit.recipe.run import Watcher, check_experts, chosen_folds, job_of, open_run, refuse_other_seeds
+from ensemble_kit.recipe.run import Watcher, check_experts, open_run
 from ensemble_kit.recipe.settings import TrainSettings
 from ensemble_kit.recipe.starts import check_own, in_order, own_reference
+from ensemble_kit.recipe.train import chosen_folds, job_of, refuse_other_seeds
 from ensemble_kit.runs import Run, fold_name
 
 if TYPE_CHECKING:

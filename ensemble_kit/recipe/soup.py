@@ -12,9 +12,10 @@ from ensemble_kit.card import read_card
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.files import read_json
 from ensemble_kit.graph import describe_expert
-from ensemble_kit.recipe import run as running
 from ensemble_kit.recipe.load import ExpertSpec, validated
+from ensemble_kit.recipe.run import Watcher
 from ensemble_kit.recipe.settings import TrainSettings
+from ensemble_kit.recipe.train import job_of, photos_for
 from ensemble_kit.runs import FinishedFold, Run
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 def soup_run(
     run: Run,
-    watcher: running.Watcher,
+    watcher: Watcher,
     *,
     attributes: Sequence[str] | None = None,
     condition: Condition | None = None,
@@ -68,7 +69,7 @@ def soup_run(
 def soup_files(
     paths: Sequence[Path],
     out: Path,
-    watcher: running.Watcher,
+    watcher: Watcher,
     *,
     run: Run | None = None,
     kind: str = "greedy",
@@ -110,11 +111,11 @@ def _run_around(path: Path) -> Run:
 
 
 def _trained(
-    run: Run, fold: FinishedFold, watcher: running.Watcher, machine: Mapping[str, Any]
+    run: Run, fold: FinishedFold, watcher: Watcher, machine: Mapping[str, Any]
 ) -> tuple[ExpertJob, PhotoCache]:
     """The settings that a fold was trained with, and its photos."""
     written = read_json(fold.folder.parent / "expert.json")["settings"]
     settings = validated(TrainSettings, written, str(fold.folder.parent / "expert.json"))
     settings = settings.model_copy(update={"seed": fold.seed, "seeds": ()})
-    job = running.job_of(run, ExpertSpec(fold.attributes, fold.condition), settings, fold.fold)
-    return replace(job, **machine), running.photos_for(run, settings, watcher)
+    job = job_of(run, ExpertSpec(fold.attributes, fold.condition), settings, fold.fold)
+    return replace(job, **machine), photos_for(run, settings, watcher)

@@ -13,7 +13,8 @@ from ensemble_kit.recipe.evaluate import evaluate_run, out_of_fold_report
 from ensemble_kit.recipe.load import Recipe
 from ensemble_kit.recipe.predict import current_predictions, read_part_of
 from ensemble_kit.recipe.resolved import save_resolved
-from ensemble_kit.recipe.run import Watcher, check_experts, open_run, train_experts
+from ensemble_kit.recipe.run import Watcher, check_experts, open_run
+from ensemble_kit.recipe.train import train_experts
 from ensemble_kit.recipe.truth import truth_of_table
 from ensemble_kit.runs import Run
 

@@ -20,8 +20,9 @@ from ensemble_kit.recipe.fitters import FitOptions, fit_temperatures
 from ensemble_kit.recipe.labelled import read_labelled
 from ensemble_kit.recipe.load import ExpertSpec, load_recipe
 from ensemble_kit.recipe.predict import current_predictions, predict_run, read_part_of
-from ensemble_kit.recipe.run import Silent, open_run, train_experts
+from ensemble_kit.recipe.run import Silent, open_run
 from ensemble_kit.recipe.sets import with_voters_of
+from ensemble_kit.recipe.train import train_experts
 from ensemble_kit.runs import Run
 
 RECIPE = """

@@ -19,7 +19,8 @@ from ensemble_kit.models.backbones import BACKBONES, Backbone
 from ensemble_kit.recipe.evaluate import evaluate_target, held_out_photos
 from ensemble_kit.recipe.load import Recipe, load_recipe
 from ensemble_kit.recipe.resolved import save_resolved
-from ensemble_kit.recipe.run import Silent, job_of, open_run, train_experts
+from ensemble_kit.recipe.run import Silent, open_run
+from ensemble_kit.recipe.train import job_of, train_experts
 from ensemble_kit.recipe.whole import run_recipe
 from ensemble_kit.runs import Run
 from ensemble_kit.training.rows import choose_rows

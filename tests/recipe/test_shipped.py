@@ -18,8 +18,8 @@ from ensemble_kit.models.heads import Network, build_network
 from ensemble_kit.recipe.experts import ExpertSpec
 from ensemble_kit.recipe.load import load_recipe
 from ensemble_kit.recipe.planning import _photos_of
-from ensemble_kit.recipe.run import job_of
 from ensemble_kit.recipe.starts import in_order
+from ensemble_kit.recipe.train import job_of
 from ensemble_kit.runs import Run
 from ensemble_kit.training.columns import heads_of, parts_of_job
 from ensemble_kit.training.job import ExpertJob

@@ -13,9 +13,10 @@ from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.files import sha256_file
 from ensemble_kit.models.backbones import BACKBONES, Backbone
 from ensemble_kit.recipe.load import load_recipe
-from ensemble_kit.recipe.run import Silent, open_run, train_experts
+from ensemble_kit.recipe.run import Silent, open_run
 from ensemble_kit.recipe.soup import soup_files, soup_run
 from ensemble_kit.recipe.starts import start_of
+from ensemble_kit.recipe.train import train_experts
 from ensemble_kit.runs import Run
 
 RECIPE = """

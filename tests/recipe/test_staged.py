@@ -17,8 +17,9 @@ from ensemble_kit.models.checkpoint import load_expert
 from ensemble_kit.recipe.experts import ExpertSpec
 from ensemble_kit.recipe.load import Recipe, load_recipe
 from ensemble_kit.recipe.planning import plan_run
-from ensemble_kit.recipe.run import Silent, open_run, train_experts
+from ensemble_kit.recipe.run import Silent, open_run
 from ensemble_kit.recipe.starts import check_start, in_order, start_of
+from ensemble_kit.recipe.train import train_experts
 from ensemble_kit.runs import Run
 
 RECIPE = """

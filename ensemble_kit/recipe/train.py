@@ -1,0 +1,229 @@
+"""Training the experts of a run: which folds, in which order, how many at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ensemble_kit.errors import DataError, UsageError
+from ensemble_kit.graph import describe_expert
+from ensemble_kit.recipe.load import ExpertSpec, Recipe
+from ensemble_kit.recipe.phases import epochs_of, phases_of
+from ensemble_kit.recipe.preparing import column_keys, preprocess_keys, preprocess_of
+from ensemble_kit.recipe.run import Watcher
+from ensemble_kit.recipe.settings import PHASE_KEYS, TrainSettings
+from ensemble_kit.recipe.starts import check_own, in_order, is_reference, start_notices, start_of, starts_from
+from ensemble_kit.recipe.trainings import Training, run_trainings
+from ensemble_kit.runs import Run, fold_name
+
+if TYPE_CHECKING:
+    from ensemble_kit.arrays import BoolArray
+    from ensemble_kit.loading.cache import PhotoCache
+    from ensemble_kit.schema import Schema
+    from ensemble_kit.training import ExpertJob, FoldResult
+
+
+def job_of(run: Run, spec: ExpertSpec, settings: TrainSettings, fold: int) -> ExpertJob:
+    """The plain, resolved settings of one fold of one expert.
+
+    Raises:
+        DataError: it starts from an expert whose fold is not trained.
+    """
+    from ensemble_kit.training import ExpertJob
+
+    plain = settings.model_dump(exclude={"jobs", "min_steps", "seeds", "phases", *PHASE_KEYS})
+    plain |= {"phases": phases_of(settings, photos_of(run, spec, fold))}
+    plain |= preprocess_keys(run.table, settings) | column_keys(run.table, spec.attributes, settings)
+    if is_reference(settings.weights):
+        plain |= {"weights": str(start_of(run, settings.weights, fold, settings.seed).file)}
+    if not has_borders(run.schema, spec):  # shared settings: they are about the attribute that is measured
+        plain |= {"borders": None, "leave_out": ()}
+    return ExpertJob(
+        schema=run.schema,
+        attributes=spec.attributes,
+        condition=spec.condition,
+        fold=fold,
+        n_folds=run.n_folds,
+        **plain,
+    )
+
+
+def has_borders(schema: Schema, spec: ExpertSpec) -> bool:
+    """Whether the expert predicts an attribute that is measured as a number."""
+    return any(schema[name].borders is not None for name in spec.attributes)
+
+
+def photos_of(run: Run, spec: ExpertSpec, fold: int) -> int:
+    """About how many photos a fold trains on: labelled ones under the condition, before any are left out."""
+    return max(1, int((_covered(run, spec) & (run.folds != fold)).sum()))
+
+
+def train_experts(
+    run: Run,
+    recipe: Recipe,
+    specs: Sequence[ExpertSpec],
+    watcher: Watcher,
+    *,
+    folds: Iterable[int] | None = None,
+    restart: bool = False,
+) -> list[FoldResult]:
+    """Trains every fold of every expert named; finished folds are skipped, broken-off ones go on.
+
+    Args:
+        folds: only these; all when left out.
+        restart: train anew what is there already.
+
+    Raises:
+        DataError: an expert has nothing to train on, or its folder holds other settings.
+        DivergedError: a loss stopped being finite.
+    """
+    chosen = chosen_folds(run, folds)
+    settings_of = [recipe.settings_for(spec.attributes, condition=spec.condition) for spec in specs]
+    starts = [settings.weights for settings in settings_of]
+    check_own(run, specs, starts)
+    refuse_twice(run, list(zip(specs, settings_of, strict=True)))
+    parts: list[_Part] = []
+    trainings: list[Training] = []
+    for number in in_order(specs, starts):
+        spec, settings = specs[number], settings_of[number]
+        place = run.expert_folder(spec.attributes, spec.condition)
+        refuse_other_seeds(place, settings)
+        photos, amount = photos_for(run, settings, watcher), _work(run, spec, settings)
+        after = tuple(i for i, part in enumerate(parts) if starts_from(settings.weights, part.spec))
+        for fold, (seed, seeded) in product(chosen, settings.by_seed().items()):
+            folder = place / fold_name(fold, seed)
+            trainings.append(Training(run.table, run.folds, photos, folder, restart, amount, after))
+            parts.append(_Part(spec, settings, seeded, fold, _title(run, spec, fold, seed)))
+    watcher.begin("training", sum(training.amount for training in trainings))
+    listener = _Listener(watcher, parts, trainings)
+    results: dict[int, FoldResult] = {}
+    told: set[str] = set()
+    for number, result in run_trainings(
+        trainings, lambda i: parts[i].job(run), listener, at_once=_at_once(settings_of)
+    ):
+        part = parts[number]
+        run.write_expert(part.spec.attributes, part.spec.condition, part.settings.model_dump(mode="json"))
+        if result.skipped:
+            watcher.say(f"{part.title}: done before, skipped")
+        for notice in [*start_notices(run, part.seeded, part.fold), *result.notices]:
+            if notice not in told:  # an unreadable photo is the same news in every fold
+                watcher.say(f"note: {notice}")
+            told.add(notice)
+        results[number] = result
+    watcher.end()
+    return [results[number] for number in range(len(parts))]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one training is of: an expert, a fold, and the settings with its own seed."""
+
+    spec: ExpertSpec
+    settings: TrainSettings
+    seeded: TrainSettings
+    fold: int
+    title: str
+
+    def job(self, run: Run) -> ExpertJob:
+        return job_of(run, self.spec, self.seeded, self.fold)
+
+
+class _Listener:
+    """Moves the bar over each training's share of all the work."""
+
+    def __init__(self, watcher: Watcher, parts: Sequence[_Part], trainings: Sequence[Training]):
+        self.watcher, self.parts = watcher, parts
+        self.amounts = [training.amount for training in trainings]
+        self.shares = [0.0] * len(trainings)
+
+    def line(self, text: str) -> None:
+        self.watcher.say(text)
+
+    def step(self, number: int, share: float) -> None:
+        self.shares[number] = share
+        done = sum(share * amount for share, amount in zip(self.shares, self.amounts, strict=True))
+        self.watcher.advance(done, self.parts[number].title)
+
+
+def _title(run: Run, spec: ExpertSpec, fold: int, seed: int | None) -> str:
+    title = f"{describe_expert(spec.attributes, spec.condition)}, fold {fold + 1}/{run.n_folds}"
+    return title if seed is None else f"{title}, seed {seed}"
+
+
+def _at_once(settings_of: Sequence[TrainSettings]) -> int:
+    """Trainings at a time: as asked on a CPU, one on an accelerator, whose memory they would share."""
+    from ensemble_kit.models.compute import choose_compute
+
+    if any(choose_compute(settings.device).device.type != "cpu" for settings in settings_of):
+        return 1
+    return min((settings.jobs for settings in settings_of), default=1)
+
+
+def chosen_folds(run: Run, folds: Iterable[int] | None) -> list[int]:
+    """Raises UsageError when a fold is named that the run does not have."""
+    chosen = sorted(set(range(run.n_folds) if folds is None else folds))
+    if not set(chosen) <= set(range(run.n_folds)):
+        raise UsageError(f"--fold: this run has the folds 0 to {run.n_folds - 1}, found {chosen}")
+    return chosen
+
+
+def refuse_other_seeds(place: Path, settings: TrainSettings) -> None:
+    """Raises DataError where an expert's folds were trained with `seeds` and now are not, or the other way round.
+
+    Otherwise one training would vote twice, under two names.
+    """
+    seeded = {bool(settings.seeds)}
+    there = {"-seed" in path.parent.name for path in place.glob("fold*/DONE")}
+    if there - seeded:
+        how = "without seeds" if settings.seeds else "with seeds"
+        raise DataError(f"{place}: its folds were trained {how}; train into another run with --run, or as they were")
+
+
+def refuse_twice(run: Run, planned: Sequence[tuple[ExpertSpec, TrainSettings]]) -> None:
+    """Raises UsageError where two experts of one run would answer the same attribute, alone and as a separate head."""
+    experts = [(spec.attributes, spec.condition, settings.heads) for spec, settings in planned]
+    anew = {describe_expert(names, condition) for names, condition, _ in experts}
+    there = [expert for expert in run.described() if describe_expert(*expert[:2]) not in anew]
+    taken: dict[str, str] = {}
+    for names, condition, heads in [*there, *experts]:
+        whole = describe_expert(names, condition)
+        for head in [(name,) for name in names] if heads == "separate" else [tuple(names)]:
+            answer = describe_expert(head, condition)
+            other = taken.setdefault(answer, whole)
+            if other != whole:
+                raise UsageError(
+                    f"{answer}: {other} and {whole} would both answer it in {run.folder}; "
+                    "train one of them into another run, named with --run"
+                )
+
+
+def _work(run: Run, spec: ExpertSpec, settings: TrainSettings) -> float:
+    """Photos a fold runs through, up to a factor that all experts share: what the time left is reckoned by."""
+    return float(_covered(run, spec).sum() * sum(epochs_of(settings, photos_of(run, spec, 0))))
+
+
+def _covered(run: Run, spec: ExpertSpec) -> BoolArray:
+    """The samples `(n_samples,)` under the expert's condition that are labelled with what it predicts."""
+    inside = np.asarray(run.table.joint(spec.attributes) >= 0)
+    for name, classes in spec.condition.items():
+        inside &= np.isin(run.table.numbers(name), [run.schema[name].index(c) for c in classes])
+    return inside
+
+
+def photos_for(run: Run, settings: TrainSettings, watcher: Watcher) -> PhotoCache:
+    """The decoded photos of the run; one cache serves every expert and fold with the same preprocessing."""
+    from ensemble_kit.loading.cache import PhotoCache
+
+    preprocess = preprocess_of(run.table, settings)
+    watcher.begin("decoding photos", len(run.table))
+    return PhotoCache.build(
+        run.table,
+        preprocess,
+        run.folder / "cache",
+        progress=lambda done, total: watcher.advance(done),  # noqa: ARG005
+    )

@@ -51,6 +51,9 @@ class Training:
     amount: float
     after: tuple[int, ...] = ()
 
+    def is_done(self) -> bool:
+        return not self.restart and (self.folder / "DONE").is_file()
+
 
 MakeJob = Callable[[int], "ExpertJob"]
 
@@ -74,11 +77,14 @@ def run_trainings(
     Raises:
         EnsembleKitError: the first that a training raises; the others are stopped, and can be resumed.
     """
-    if at_once <= 1 or len(trainings) <= 1:
-        for number, training in enumerate(trainings):
+    left = dict(enumerate(trainings))
+    for number, training in enumerate(trainings):
+        is_waiting = not left.keys().isdisjoint(training.after)
+        if at_once <= 1 or (training.is_done() and not is_waiting):  # what is done costs no process
             yield number, _train(training, make_job(number), listener.line, partial(listener.step, number))
-    else:
-        yield from _in_processes(trainings, make_job, listener, min(at_once, len(trainings)))
+            del left[number]
+    if left:
+        yield from _in_processes(left, make_job, listener, min(at_once, len(left)))
 
 
 def _train(
@@ -100,13 +106,13 @@ def _train(
 
 
 def _in_processes(
-    trainings: Sequence[Training], make_job: MakeJob, listener: Listener, at_once: int
+    left: dict[int, Training], make_job: MakeJob, listener: Listener, at_once: int
 ) -> Iterator[tuple[int, FoldResult]]:
     n_threads = max(1, _n_cores() // at_once)
     context = get_context("spawn")  # a forked torch may hang
     told = context.Queue()
-    left = dict(enumerate(trainings))
-    done: set[int] = set()
+    waited_for = {number for training in left.values() for number in training.after}
+    done = waited_for - set(left)
     running: dict[Future[FoldResult], int] = {}
     with ProcessPoolExecutor(at_once, context, _begin_worker, (told, os.getpid())) as pool, _stopping(pool):
         while left or running:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-SMALL = {"ENS_WEIGHTS": "none", "ENS_SIZE": "32", "ENS_EPOCHS": "1", "ENS_FOLDS": "2", "ENS_THREADS": "1"}
+SMALL = {
+    "ENS_WEIGHTS": "none",
+    "ENS_SIZE": "32",
+    "ENS_EPOCHS": "1",
+    "ENS_FOLDS": "2",
+    "ENS_THREADS": "1",
+    "ENS_JOBS": "1",
+}
 
 
 @dataclass(frozen=True)

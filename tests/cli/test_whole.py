@@ -62,7 +62,7 @@ def test_a_run_refuses_other_folds_and_other_data(ens: Ens, faces: Path, trained
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("quick") / "start"
-    flags = {"epochs": 1, "min_steps": 0, "size": (32, 24), "threads": 1}
+    flags = {"epochs": 1, "min_steps": 0, "size": (32, 24), "threads": 1, "jobs": 1}
     run_quickstart(out, Silent(), people=36, seed=1, flags=flags)
     return out
 

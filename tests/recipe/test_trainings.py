@@ -60,6 +60,10 @@ def three(root: Path, out: Path) -> list[Training]:
     ]
 
 
+def job_of(number: int) -> ExpertJob:
+    return make_job(fold=FOLDS[number], seed=number, epochs=2, threads=1)
+
+
 def run_all(trainings: list[Training], at_once: int) -> tuple[Heard, list[int]]:
     """What was heard, and in which order jobs were asked for."""
     heard, begun, ended = Heard(), list[int](), list[int]()
@@ -67,7 +71,7 @@ def run_all(trainings: list[Training], at_once: int) -> tuple[Heard, list[int]]:
     def make(number: int) -> ExpertJob:
         assert ended.count(0) or number != 2, "began before the one it starts from was done"
         begun.append(number)
-        return make_job(fold=FOLDS[number], seed=number, epochs=2, threads=1)
+        return job_of(number)
 
     for number, result in run_trainings(trainings, make, heard, at_once=at_once):
         assert result.folder == trainings[number].folder
@@ -87,6 +91,8 @@ def test_processes_give_the_same_bits_and_wait_for_each_other(tmp_path: Path) ->
         for name in ("best.safetensors", "oof.npy"):
             one, two = (tmp_path / how / str(number) / name for how in ("one", "two"))
             assert one.read_bytes() == two.read_bytes()
+    again = [result for _, result in run_trainings(three(tmp_path, tmp_path / "two"), job_of, Heard(), at_once=2)]
+    assert [result.skipped for result in again] == [True] * 3
 
 
 def without_time(line: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ensemble_kit.data.decode import upright_size
 from ensemble_kit.data.table import BOX, SampleTable
 from ensemble_kit.errors import DataError
 
@@ -24,24 +25,10 @@ def mean_position(table: SampleTable) -> tuple[float, float]:
         raise DataError('crop_at = "boxes": no photo has a box; fill the columns, or crop at the center')
     middles = np.stack([(boxes[:, 1] + boxes[:, 3]) / 2, (boxes[:, 0] + boxes[:, 2]) / 2], axis=1)[rows]
     if boxes[rows].max() > 1:
-        middles /= np.array([_size(table, int(row)) for row in rows])
+        middles /= np.array([upright_size(table.root / table.frame["path"].iloc[int(row)]) for row in rows])
     outside = np.flatnonzero((middles < 0).any(axis=1) | (middles > 1).any(axis=1))
     if len(outside):
         path = table.frame["path"].iloc[int(rows[outside[0]])]
         raise DataError(f"{path}: the middle of its box lies outside the photo; boxes are left, top, right, bottom")
     down, across = middles.mean(axis=0)
     return round(float(down), 3), round(float(across), 3)
-
-
-def _size(table: SampleTable, row: int) -> tuple[int, int]:
-    """(height, width) from the photo's header; a photo that cannot be read is told when it is decoded."""
-    from PIL import Image
-
-    path = table.root / table.frame["path"].iloc[row]
-    try:
-        with Image.open(path) as header:
-            turned = header.getexif().get(0x0112, 1) >= 5
-            width, height = header.size
-    except Exception as error:  # Pillow's plugins raise whatever their parsing meets
-        raise DataError(f"{path}: expected a photo to measure its box in, found none ({error})") from None
-    return (width, height) if turned else (height, width)

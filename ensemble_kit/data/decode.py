@@ -174,6 +174,23 @@ def _header_size(path: Path, data: bytes, max_pixels: int) -> tuple[int, int]:
     return width, height
 
 
+def upright_size(path: Path) -> tuple[int, int]:
+    """(height, width) of a photo as it is decoded, from its header alone.
+
+    Raises:
+        PhotoError: no photo of a known format, or no such file.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=FORMATS) as header:
+            turned = header.getexif().get(0x0112, 1) >= 5
+            width, height = header.size
+    except Exception as error:  # Pillow's plugins raise whatever their parsing meets
+        raise PhotoError(f"{path}: expected a photo, found none that can be measured ({error})") from None
+    return (width, height) if turned else (height, width)
+
+
 def prepare(photo: ByteArray, preprocess: Preprocess) -> ByteArray:
     """Steps, crop and resize: `(h, w, 3)` uint8 -> `(height, width, 3)` uint8, a new contiguous array.
 
@@ -197,14 +214,24 @@ def prepare(photo: ByteArray, preprocess: Preprocess) -> ByteArray:
     return np.ascontiguousarray(resized, dtype=np.uint8)
 
 
-def _cropped(photo: ByteArray, preprocess: Preprocess) -> ByteArray:
-    sides, crop = photo.shape[:2], preprocess.crop
-    kept = [max(1, round(n * share)) if share <= 1 else int(share) for n, share in zip(sides, crop, strict=True)]
-    if kept[0] > sides[0] or kept[1] > sides[1]:
+def cropped_size(sides: tuple[int, int], crop: tuple[float, float]) -> tuple[int, int]:
+    """(height, width) of what a crop keeps of a photo of (height, width).
+
+    Raises:
+        DataError: the photo is smaller than a crop in pixels.
+    """
+    rows, columns = (max(1, round(n * side)) if side <= 1 else int(side) for n, side in zip(sides, crop, strict=True))
+    if rows > sides[0] or columns > sides[1]:
         raise DataError(
-            f"the crop is {kept[0]}x{kept[1]} pixels (height x width), the photo only {sides[0]}x{sides[1]}; "
+            f"the crop is {rows}x{columns} pixels (height x width), the photo only {sides[0]}x{sides[1]}; "
             "crop less, or by shares of the photo (numbers up to 1)"
         )
+    return rows, columns
+
+
+def _cropped(photo: ByteArray, preprocess: Preprocess) -> ByteArray:
+    sides = photo.shape[0], photo.shape[1]
+    kept = cropped_size(sides, preprocess.crop)
     top, left = (
         (n - m) // 2 if at == 0.5 else min(max(round(n * at - m / 2), 0), n - m)
         for n, m, at in zip(sides, kept, preprocess.crop_at, strict=True)

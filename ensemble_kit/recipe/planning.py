@@ -20,6 +20,8 @@ from ensemble_kit.recipe.train import chosen_folds, job_of, refuse_other_seeds
 from ensemble_kit.runs import Run, fold_name
 
 if TYPE_CHECKING:
+    from ensemble_kit.data.decode import Preprocess
+    from ensemble_kit.data.samples import SampleTable
     from ensemble_kit.loading.cache import PhotoCache
     from ensemble_kit.training import ExpertJob
 
@@ -113,7 +115,7 @@ def plan_run(
     restart: bool = False,
     adopt: bool = False,
 ) -> Plan:
-    """Reads the sample table and looks at what the run folder holds; opens no photo and writes nothing.
+    """Reads the sample table and looks at what the run folder holds; decodes no photo and writes nothing.
 
     Args:
         folds, restart: as `train_experts`.
@@ -173,10 +175,11 @@ def _job(
 
 def _fold(run: Run, job: ExpertJob, name: str, is_new: bool) -> FoldPlan:
     from ensemble_kit.training.folder import FoldFolder
-    from ensemble_kit.training.plan import steps_of, weights_bytes
+    from ensemble_kit.training.plan import check_network, steps_of, weights_bytes
     from ensemble_kit.training.rows import choose_rows
 
     rows = choose_rows(job, run.table, run.folds, _photos_of(run, job))
+    check_network(job, rows)
     place = run.expert_folder(job.attributes, job.condition) / name
     standing, epoch = ("new", 0) if is_new else FoldFolder(place, job.identity(run.table, run.folds)).standing()
     return FoldPlan(
@@ -201,9 +204,26 @@ def _photos_of(run: Run, job: ExpertJob) -> PhotoCache:
     found = PhotoCache.open(run.table, job.preprocess, run.folder / "cache")
     if found is not None:
         return found
+    _check_crop(run.table, job.preprocess)
     n = len(run.table)
     blank = np.broadcast_to(np.zeros((), dtype=np.uint8), (n, *job.size, 3))
     return PhotoCache(blank, np.ones(n, dtype=bool), (), job.preprocess, sha256_json(run.table.ids.tolist()))
+
+
+def _check_crop(table: SampleTable, preprocess: Preprocess) -> None:
+    """Raises DataError where the first photo that can be measured is smaller than the crop."""
+    from ensemble_kit.data.decode import PhotoError, cropped_size, upright_size
+
+    for path in table.paths:
+        try:
+            size = upright_size(path)
+        except PhotoError:
+            continue  # told when it is decoded
+        try:
+            cropped_size(size, preprocess.crop)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+        return
 
 
 def _cache_of(run: Run, job: ExpertJob) -> dict[str, int]:

@@ -9,7 +9,7 @@ from typing import Any
 from ensemble_kit.files import write_text
 from ensemble_kit.graph import describe_expert
 from ensemble_kit.recipe.load import Recipe, recipe_folder, validated
-from ensemble_kit.recipe.settings import Settings, TrainSettings
+from ensemble_kit.recipe.settings import Settings, TrainSettings, without_ruled_out
 from ensemble_kit.recipe.toml_text import toml_key, toml_line
 
 NAME = "recipe.toml"
@@ -53,8 +53,7 @@ def _settings(name: str, settings: Settings, changed: Mapping[str, Any] | None =
 def _dump(settings: Settings) -> dict[str, Any]:
     """The values, without those that another key rules out."""
     values = settings.model_dump(mode="json")
-    ruled_out = ("mean", "std") if values.get("normalise") is not None else ()
-    return {**values, **dict.fromkeys(ruled_out)}
+    return dict.fromkeys(values) | without_ruled_out(values)
 
 
 def _told(line: str, told: str | None) -> str:

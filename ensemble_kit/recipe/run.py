@@ -18,6 +18,7 @@ from ensemble_kit.runs import Run
 if TYPE_CHECKING:
     from ensemble_kit.arrays import IntArray
     from ensemble_kit.data.samples import SampleTable
+    from ensemble_kit.schema import Schema
 
 
 class Watcher(Protocol):
@@ -86,28 +87,27 @@ def check_experts(recipe: Recipe, data: Path | None, specs: Sequence[ExpertSpec]
         DataError: the data set or the weights to start from are not there.
     """
     from ensemble_kit.models.compute import choose_compute
-    from ensemble_kit.training import check_balance, check_together
 
     root = data_root(recipe, data)
     if not root.exists():
         raise DataError(f"{root}: expected a data set, found nothing; set ENS_DATA or pass --data DIR")
     for spec in specs:
         settings = recipe.settings_for(spec.attributes, condition=spec.condition)
-        check_names(settings)
-        check_balance(recipe.schema, settings.sampler, settings.balance_by)
-        check_together(settings, phases_of(settings, 1), describe_expert(spec.attributes, spec.condition))
+        check_settings(recipe.schema, spec, settings)
         choose_compute(settings.device, settings.precision, settings.channels_last)
         check_start(settings.weights)
 
 
-def check_names(settings: TrainSettings) -> None:
-    """Raises UsageError where a table of the training does not know a name."""
-    from ensemble_kit.training import check_job_names, check_objective
+def check_settings(schema: Schema, spec: ExpertSpec, settings: TrainSettings) -> None:
+    """Raises UsageError where a table of the training does not know a name, or settings do not go together."""
+    from ensemble_kit.training import check_balance, check_job_names, check_objective, check_together
     from ensemble_kit.training.board import check_board
 
     own = settings.head, settings.output, settings.prepare
     check_job_names(settings.backbone, settings.sampler, settings.augment, *own)
     check_objective(settings.loss, settings.class_weights, settings.smoothing, settings.mix)
+    check_balance(schema, settings.sampler, settings.balance_by)
+    check_together(settings, phases_of(settings, 1), describe_expert(spec.attributes, spec.condition))
     if settings.tensorboard:
         check_board()
 

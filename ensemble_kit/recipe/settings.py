@@ -369,6 +369,17 @@ PHASE_KEYS = tuple(PhaseSettings.model_fields)
 """What a phase may say otherwise than `[train]`."""
 
 
+def without_ruled_out(values: Mapping[str, Any]) -> dict[str, Any]:
+    """All keys of `[train]` but those that another one rules out, so that they can be read again.
+
+    Examples:
+        >>> without_ruled_out({"normalise": "photos", "mean": (0, 0, 0), "epochs": 2})
+        {'normalise': 'photos', 'epochs': 2}
+    """
+    ruled_out = ("mean", "std") if values.get("normalise") is not None else ()
+    return {key: value for key, value in values.items() if key not in ruled_out}
+
+
 def lay_over(settings: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """One layer of training settings over another: a key laid over a list of phases holds in every one of them.
 

@@ -14,7 +14,7 @@ from ensemble_kit.files import read_json
 from ensemble_kit.graph import describe_expert
 from ensemble_kit.recipe.load import ExpertSpec, validated
 from ensemble_kit.recipe.run import Watcher
-from ensemble_kit.recipe.settings import TrainSettings
+from ensemble_kit.recipe.settings import TrainSettings, without_ruled_out
 from ensemble_kit.recipe.train import job_of, photos_for
 from ensemble_kit.runs import FinishedFold, Run
 
@@ -55,7 +55,8 @@ def soup_run(
     ]
     if not chosen:
         known = sorted({describe_expert(fold.attributes, fold.condition) for fold in run.finished()})
-        raise DataError(f"{run.folder}: no such expert is finished (finished: {'; '.join(known) or 'none'})")
+        which = "expert" if folds is None else f"expert and fold {', '.join(map(str, sorted(folds)))}"
+        raise DataError(f"{run.folder}: no such {which} is finished (finished: {'; '.join(known) or 'none'})")
     soups = []
     for fold in chosen:
         job, photos = _trained(run, fold, watcher, machine or {})
@@ -115,7 +116,7 @@ def _trained(
 ) -> tuple[ExpertJob, PhotoCache]:
     """The settings that a fold was trained with, and its photos."""
     written = read_json(fold.folder.parent / "expert.json")["settings"]
-    settings = validated(TrainSettings, written, str(fold.folder.parent / "expert.json"))
+    settings = validated(TrainSettings, without_ruled_out(written), str(fold.folder.parent / "expert.json"))
     settings = settings.model_copy(update={"seed": fold.seed, "seeds": ()})
     job = job_of(run, ExpertSpec(fold.attributes, fold.condition), settings, fold.fold)
     return replace(job, **machine), photos_for(run, settings, watcher)

@@ -6,10 +6,12 @@ from math import ceil
 
 import torch
 
-from ensemble_kit.models.heads import build_network
+from ensemble_kit.models.heads import Network, build_network
 from ensemble_kit.training.columns import parts_of_job
 from ensemble_kit.training.features import with_made_up
 from ensemble_kit.training.job import ExpertJob
+from ensemble_kit.training.objective import Objective
+from ensemble_kit.training.optimizers import freeze_layers
 from ensemble_kit.training.phases import spans_of
 from ensemble_kit.training.rows import FoldRows, batches_of
 
@@ -23,8 +25,22 @@ def steps_of(job: ExpertJob, rows: FoldRows) -> int:
     )
 
 
+def check_network(job: ExpertJob, rows: FoldRows) -> None:
+    """Raises UsageError where layers to freeze or class weights do not fit the network and its classes."""
+    network = _described(job)
+    trainable = {name for name, _ in network.named_parameters()}
+    for phase in job.phases:
+        freeze_layers(network, phase.freeze, trainable)
+    Objective(job, rows, torch.device("cpu"))
+
+
 def weights_bytes(job: ExpertJob) -> int:
-    """Bytes of the network's weights: those of a checkpoint. The network is only described, never allocated."""
-    with torch.device("meta"):
-        network = build_network(job.backbone, "none", parts_of_job(job), (0,), head=job.head, size=job.size)
+    """Bytes of the network's weights: those of a checkpoint."""
+    network = _described(job)
     return sum(int(tensor.numel() * tensor.element_size()) for tensor in network.state_dict().values())
+
+
+def _described(job: ExpertJob) -> Network:
+    """The network without numbers in it: only described, never allocated."""
+    with torch.device("meta"):
+        return build_network(job.backbone, "none", parts_of_job(job), (0,), head=job.head, size=job.size)

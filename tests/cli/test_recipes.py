@@ -52,6 +52,9 @@ def test_check_accepts_the_shipped_recipes(ens: Ens, name: str) -> None:
     ("words", "code", "message"),
     [
         (("recipes", "check", "face-mask", "--set", "train.sampler=balancd"), 2, 'did you mean "balanced"'),
+        (("recipes", "check", "face-mask", "--set", "train.schedule=cosin"), 2, 'did you mean "cosine"'),
+        (("recipes", "check", "face-mask", "--set", "train.feature_views=2"), 2, "expected a frozen backbone"),
+        (("soup", "nowhere"), 3, "nowhere: expected a run"),
         (("recipes", "check", "nothing"), 2, 'no recipe "nothing"'),
         (("recipes", "show", "fase-mask"), 2, 'did you mean "face_mask"'),
         (("run", "face-mask", "--set", "train.epoch=3"), 2, 'did you mean "train.epochs"'),
@@ -80,6 +83,23 @@ def test_a_dry_run_prints_the_plan_and_touches_nothing(ens: Ens, faces: Path, tm
     assert "6 experts, 12 of 12 folds to train" in lines[-2]
     assert "disk: about" in lines[-1]
     assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("edit", "code", "message"),
+    [
+        ("train.freeze=layer9", 2, 'no layer "layer9"; did you mean "layer4"'),
+        ("train.class_weights=1,2", 2, "one number for each of 3 classes, found 2"),
+        ("train.crop=[300,200]", 3, "the crop is 300x200 pixels (height x width), the photo only"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_training_would(
+    ens: Ens, faces: Path, tmp_path: Path, edit: str, code: int, message: str
+) -> None:
+    done = ens("train-mask", "--data", faces, "--dry-run", "--set", edit, cwd=tmp_path, **SMALL)
+    assert done.code == code
+    assert message in done.err.splitlines()[-1]
+    assert tree(tmp_path) == {}
 
 
 def test_a_dry_run_says_what_is_done(ens: Ens, faces: Path, trained: Path) -> None:

@@ -31,6 +31,7 @@ backbone = "tiny"
 weights = "none"
 size = 16
 augment = []
+normalise = "photos"
 epochs = 3
 batch_size = 9
 warmup_epochs = 0
@@ -92,6 +93,8 @@ def test_checkpoints_know_the_run_they_lie_in(run: Run, tmp_path: Path) -> None:
 def test_what_is_not_there_is_said(run: Run, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no such expert is finished \(finished: mask\)"):
         soup_run(run, Silent(), attributes=("age",))
+    with pytest.raises(DataError, match=r"no such expert and fold 7 is finished"):
+        soup_run(run, Silent(), folds=[7])
     lonely = Path(shutil.copy(run.finished()[0].checkpoint, tmp_path.parent / "lonely.safetensors"))
     with pytest.raises(UsageError, match=r"lies in no run, .*; name one with --run"):
         soup_files([lonely], tmp_path / "soup.safetensors", Silent())

@@ -6,12 +6,12 @@ import copy
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ensemble_kit.errors import UsageError, nearest
-from ensemble_kit.recipe.settings import CombineSettings, DataSettings, Settings, TrainSettings
+from ensemble_kit.recipe.settings import PHASE_KEYS, CombineSettings, DataSettings, Settings, TrainSettings
 
 ONE_VALUE = ("loss",)
 """Settings that may be written as a table and still are one value: another one replaces them whole."""
@@ -80,6 +80,7 @@ def edited(written: Mapping[str, Any], edits: Sequence[Edit]) -> dict[str, Any]:
         _refuse_unknown(edit, sections)
         _put(sections, edit)
     paths = {edit.path for edit in edits}
+    _into_phases(sections.get("train"), ("train",), paths)
     if ("data", "folds") in paths and ("data", "val_ratio") not in paths:
         sections["data"].pop("val_ratio", None)  # two ways to divide: the one that was asked for
     return sections
@@ -142,6 +143,24 @@ def _put(sections: dict[str, Any], edit: Edit) -> None:
             place[key] = edit.value
         else:
             place = place[key] if isinstance(place, list) else place.setdefault(key, {})
+
+
+def _into_phases(table: Any, place: tuple[str, ...], paths: Collection[tuple[str, ...]]) -> None:
+    """A key that is set beside a list of phases holds in each of them, as a flag does, unless it is set there as well.
+
+    Args:
+        table: `[train]` or a table in it, which `place` leads to; edited in place.
+    """
+    if not isinstance(table, dict):
+        return
+    phases = table.get("phases")
+    for number, phase in enumerate(phases if isinstance(phases, list) else ()):
+        for key in PHASE_KEYS:
+            is_own = (*place, "phases", str(number), key) in paths or (*place, "phases") in paths
+            if (*place, key) in paths and not is_own and isinstance(phase, dict):
+                phase.pop(key, None)
+    for name in [part for part in table if part not in TrainSettings.model_fields]:
+        _into_phases(table[name], (*place, name), paths)
 
 
 def _same_block(table: Mapping[str, Any], name: str) -> str:

@@ -69,6 +69,33 @@ def test_a_flag_holds_in_every_phase(tmp_path: Path, key: str, value: Any) -> No
         assert [getattr(phase, key) for phase in phases_of(settings, 100)] == [value, value]
 
 
+@pytest.mark.parametrize(
+    ("edits", "lengths"),
+    [
+        (["train.epochs=1"], [1, 1]),
+        (["train.epochs=1", "train.phases.1.epochs=3"], [1, 3]),
+        (["train.phases.1.epochs=3", "train.epochs=1"], [1, 3]),
+        (["train.epochs=1", "train.phases=[{epochs = 7}, {}]"], [7, 1]),
+        (["train.head_lr=0.5"], [15, 50]),
+    ],
+)
+def test_an_edit_holds_in_every_phase_but_those_that_it_names(
+    tmp_path: Path, edits: list[str], lengths: list[int]
+) -> None:
+    path = recipe(tmp_path, TWO).path
+    phases = phases_of(load_recipe(path, edits).settings_for(["mask"]), 100)
+    assert [phase.epochs for phase in phases] == lengths
+    if "train.head_lr=0.5" in edits:
+        assert [phase.head_lr for phase in phases] == [0.5, 0.5]
+
+
+def test_an_edit_of_one_attribute_holds_in_its_own_phases(tmp_path: Path) -> None:
+    path = recipe(tmp_path, TWO + "[[train.age.phases]]\nepochs = 3\n").path
+    edited = load_recipe(path, ["train.age.epochs=2"])
+    found = [[phase.epochs for phase in phases_of(edited.settings_for([name]), 100)] for name in ("age", "mask")]
+    assert found == [[2], [15, 50]]
+
+
 def test_min_steps_lengthens_the_phases_in_proportion(tmp_path: Path) -> None:
     settings = recipe(tmp_path, TWO).settings_for(["mask"])
     assert epochs_of(settings, 64) == [15, 50]  # 15 x 2 + 50 x 4 = 230 steps

@@ -141,6 +141,9 @@ def _put(sections: dict[str, Any], edit: Edit) -> None:
             raise UsageError(f"--set {edit.dotted}: {where} is one value, {place!r}; set {where} itself")
         if is_last:
             place[key] = edit.value
+        elif isinstance(place, dict) and key not in place and edit.path[depth + 1].isdigit():
+            name = ".".join(edit.path[: depth + 1])
+            raise UsageError(f"--set {edit.dotted}: the recipe has no {name}; set it whole, as in {name}=[{{}}]")
         else:
             place = place[key] if isinstance(place, list) else place.setdefault(key, {})
 

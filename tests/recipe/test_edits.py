@@ -121,6 +121,7 @@ def test_folds_and_a_share_rule_each_other_out(tmp_path: Path) -> None:
         ("train.epochs", "expected SECTION.KEY=VALUE"),
         ("epochs=3", "expected SECTION.KEY=VALUE"),
         ("train.epochs.more=3", "train.epochs is one value, 4"),
+        ("train.phases.0.epochs=3", "the recipe has no train.phases; set it whole, as in train.phases=[{}]"),
         ("train.epochs=0", "train.epochs: Input should be greater than or equal to 1"),
         ('train."age given mask=wron".epochs=3', "no such expert is trained"),
         ("zzz.a=3", "known: data, train, combine, schema, graph, experts"),

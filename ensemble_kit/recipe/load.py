@@ -123,14 +123,16 @@ class Recipe:
         validated(TrainSettings, overrides, "training options")
         laid = {key: value for key, value in overrides.items() if key not in self.edited_keys("train")}
 
-        def over(own: Mapping[str, Any], kept: set[str]) -> dict[str, Any]:
-            return lay_over(own, {key: value for key, value in laid.items() if key not in kept})
+        def over(own: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+            kept = {path[0] for path in self._set_for(names)}
+            phases = {path[1:] for path in self._set_for(names) if path[0] == "phases"}
+            return lay_over(own, {key: value for key, value in laid.items() if key not in kept}, phases)
 
         changed = replace(
             self,
-            train=lay_over(self.train, laid),
-            train_for={names: over(own, self._set_for(names)) for names, own in self.train_for.items()},
-            train_for_expert={key: over(own, self._set_for((key,))) for key, own in self.train_for_expert.items()},
+            train=lay_over(self.train, laid, {e.path[2:] for e in self.edits if e.path[:2] == ("train", "phases")}),
+            train_for={names: over(own, names) for names, own in self.train_for.items()},
+            train_for_expert={key: over(own, (key,)) for key, own in self.train_for_expert.items()},
         )
         changed.check_experts()
         return changed
@@ -144,10 +146,10 @@ class Recipe:
         """The keys of a section that edits set."""
         return {edit.path[1] for edit in self.edits if edit.path[0] == section}
 
-    def _set_for(self, names: Sequence[str]) -> set[str]:
-        """The keys of one expert's table that edits set."""
+    def _set_for(self, names: Sequence[str]) -> set[tuple[str, ...]]:
+        """What edits set in one expert's table, as paths from there."""
         return {
-            edit.path[2]
+            edit.path[2:]
             for edit in self.edits
             if len(edit.path) > 2 and edit.path[0] == "train" and block_names(edit.path[1]) == sorted(names)
         }

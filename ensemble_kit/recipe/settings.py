@@ -7,7 +7,7 @@ down take plain arguments and have no defaults of their own.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -380,8 +380,13 @@ def without_ruled_out(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in ruled_out}
 
 
-def lay_over(settings: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def lay_over(
+    settings: Mapping[str, Any], over: Mapping[str, Any], kept: Collection[tuple[str, ...]] = ()
+) -> dict[str, Any]:
     """One layer of training settings over another: a key laid over a list of phases holds in every one of them.
+
+    Args:
+        kept: (number of the phase, key) that stay as they are in `settings`; () = all phases as they are.
 
     Examples:
         >>> lay_over({"phases": [{"epochs": 2, "head_lr": 0.1}, {"epochs": 3}]}, {"epochs": 1})
@@ -391,8 +396,10 @@ def lay_over(settings: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, 
     phases = merged.get("phases")
     if "phases" not in over and isinstance(phases, list | tuple):
         merged["phases"] = [
-            {key: value for key, value in phase.items() if key not in over} if isinstance(phase, Mapping) else phase
-            for phase in phases
+            {k: v for k, v in phase.items() if k not in over or not {(), (str(number), k)}.isdisjoint(kept)}
+            if isinstance(phase, Mapping)
+            else phase
+            for number, phase in enumerate(phases)
         ]
     return merged
 

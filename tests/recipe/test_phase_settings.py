@@ -89,6 +89,18 @@ def test_an_edit_holds_in_every_phase_but_those_that_it_names(
         assert [phase.head_lr for phase in phases] == [0.5, 0.5]
 
 
+@pytest.mark.parametrize(
+    ("edit", "lengths"),
+    [("train.phases.1.epochs=3", [1, 3]), ("train.phases=[{epochs = 7}, {}]", [7, 1]), ("train.epochs=2", [2, 2])],
+)
+def test_a_flag_leaves_what_edits_set_in_phases(tmp_path: Path, edit: str, lengths: list[int]) -> None:
+    path = recipe(tmp_path, TWO).path
+    flagged = load_recipe(path, [edit]).with_train({"epochs": 1}).settings_for(["mask"])
+    assert [phase.epochs for phase in phases_of(flagged, 100)] == lengths
+    age = load_recipe(path, [edit.replace("train.", "train.age.")] if "[" in edit else []).with_train({"epochs": 1})
+    assert phases_of(age.settings_for(["age"]), 100)[0].epochs == (7 if "[" in edit else 1)
+
+
 def test_an_edit_of_one_attribute_holds_in_its_own_phases(tmp_path: Path) -> None:
     path = recipe(tmp_path, TWO + "[[train.age.phases]]\nepochs = 3\n").path
     edited = load_recipe(path, ["train.age.epochs=2"])

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
 from ensemble_kit.arrays import FloatArray, IntArray
 from ensemble_kit.predictions import SUM_TOLERANCE, Predictions, are_all_one
 
+Stamp = tuple[int, int, int]
+
 
 class Checked:
     """Remembers, voter by voter and block by block, that the numbers are probabilities.
 
-    Only of arrays that nobody may write to (files mapped for reading): any other array may have changed since.
+    Only of files mapped for reading, and as long as their time stamp stays: any other array may have changed since.
     """
 
     def __init__(self) -> None:
-        self._all_speak: dict[tuple[int, str, int, int], bool] = {}
+        self._all_speak: dict[tuple[int, str, int, int], tuple[Stamp, bool]] = {}
 
     def look(self, expert: Predictions, number: int, voter: int, photos: slice | IntArray) -> bool:
         """Checks some rows of a voter unless that was done before; whether it is known that none is all zeros.
@@ -30,17 +35,30 @@ class Checked:
         layer = expert.layers[voter]
         if not isinstance(layer, np.memmap):  # checked when the predictions were made
             return False
-        place = (photos.start, photos.stop) if isinstance(photos, slice) else None
-        key = None if place is None or layer.flags.writeable else (number, expert.voters[voter], *place)
-        if key is not None and key in self._all_speak:
-            return self._all_speak[key]
+        stamp = _stamp(layer) if isinstance(photos, slice) else None
+        key = (number, expert.voters[voter], photos.start, photos.stop) if isinstance(photos, slice) else None
+        if key is not None and stamp is not None:
+            before, all_speak = self._all_speak.get(key, (None, False))
+            if before == stamp:
+                return all_speak
         values = layer.view(np.ndarray)[photos]
         lowest = values.min(initial=1)
         if not (lowest >= 0 and are_all_one(_sums(values), SUM_TOLERANCE * len(expert.attributes))):
             expert.check(values, voter)  # which says what is wrong, and lets rows of zeros and of NaN pass
-        if key is not None:
-            self._all_speak[key] = bool(lowest > 0)
+        if key is not None and stamp is not None:
+            self._all_speak[key] = stamp, bool(lowest > 0)
         return bool(lowest > 0)
+
+
+def _stamp(layer: np.memmap[Any, Any]) -> Stamp | None:
+    """What changes when somebody writes to the file; None where that cannot be told."""
+    if layer.flags.writeable or layer.mode != "r" or layer.filename is None:
+        return None
+    try:
+        found = Path(layer.filename).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _sums(values: FloatArray) -> FloatArray:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble_kit.arrays import BoolArray, FloatArray, IntArray
-from ensemble_kit.joint import NEARLY, Read
+from ensemble_kit.joint import Read
 from ensemble_kit.plan import Plan, Step
 
 Small = NDArray[np.int16]
@@ -20,23 +20,25 @@ Small = NDArray[np.int16]
 def can_descend(plan: Plan) -> bool:
     """Whether the labels of the hard route are those of the descent."""
     n_joint = int(np.prod([len(attribute.classes) for attribute in plan.schema.attributes]))
-    return plan.schema.n_joint == n_joint and all(
+    return plan.schema.n_joint == n_joint <= np.iinfo(np.int16).max and all(
         len(step.node.attributes) == 1 and all(part.expert >= 0 and not part.restricted for part in step.parts)
         for step in plan.steps
     )
 
 
-def descend(plan: Plan, n_rows: int, read: Read) -> tuple[IntArray, IntArray]:
+def descend(plan: Plan, n_rows: int, read: Read, nearly: float) -> tuple[IntArray, IntArray]:
     """Joint classes `(n_rows,)`, and the rows in which a node was nearly tied or said nothing, to be looked at again.
 
     Args:
         plan: one that `can_descend`.
         read: as of `joint.forward`; probabilities in float32.
+        nearly: as `joint.nearness` says.
     """
     picked: dict[str, Small] = {}
     in_doubt = np.zeros(n_rows, dtype=np.bool_)
     for step in plan.steps:
-        picked[step.node.attributes[0]] = _pick(step, _expert_of_row(plan, step, picked), in_doubt, n_rows, read)
+        expert_of_row = _expert_of_row(plan, step, picked)
+        picked[step.node.attributes[0]] = _pick(step, expert_of_row, in_doubt, n_rows, read, nearly)
     labels = np.zeros(n_rows, dtype=np.int64)
     for attribute in plan.schema.attributes:
         labels *= len(attribute.classes)
@@ -54,7 +56,9 @@ def _expert_of_row(plan: Plan, step: Step, picked: dict[str, Small]) -> IntArray
     return np.asarray(step.expert_of_state.take(state))
 
 
-def _pick(step: Step, expert_of_row: IntArray | None, in_doubt: BoolArray, n_rows: int, read: Read) -> Small:
+def _pick(
+    step: Step, expert_of_row: IntArray | None, in_doubt: BoolArray, n_rows: int, read: Read, nearly: float
+) -> Small:
     """The most probable class of each row; nearly tied ones are marked."""
     best: Small = np.zeros(n_rows, dtype=np.int16)
     for number in sorted(set(step.expert_of_state.tolist())):
@@ -64,7 +68,7 @@ def _pick(step: Step, expert_of_row: IntArray | None, in_doubt: BoolArray, n_row
             continue
         order = next(part.columns for part in step.parts if part.expert == number)
         values = read(number, rows)
-        place, doubtful = _highest_place([values[:, column] for column in order.tolist()])
+        place, doubtful = _highest_place([values[:, column] for column in order.tolist()], nearly)
         if len(values) < n_rows:
             best[rows], in_doubt[rows] = place, in_doubt[rows] | doubtful
         elif needed is None:
@@ -75,7 +79,7 @@ def _pick(step: Step, expert_of_row: IntArray | None, in_doubt: BoolArray, n_row
     return best
 
 
-def _highest_place(classes: list[FloatArray]) -> tuple[Small, BoolArray]:
+def _highest_place(classes: list[FloatArray], nearly: float) -> tuple[Small, BoolArray]:
     """Which class is highest `(n_rows,)`, and where the next is nearly as high, or all are 0."""
     highest, second = classes[0].copy(), np.zeros_like(classes[0])
     place: Small = np.zeros(len(highest), dtype=np.int16)
@@ -85,5 +89,5 @@ def _highest_place(classes: list[FloatArray]) -> tuple[Small, BoolArray]:
         np.maximum(place, np.multiply(is_higher, number, dtype=np.int16), out=place)
         np.maximum(second, np.minimum(highest, own, out=lower), out=second)
         np.maximum(highest, own, out=highest)
-    np.multiply(highest, 1 - NEARLY, out=lower)
+    np.multiply(highest, 1 - nearly, out=lower)
     return place, second >= lower

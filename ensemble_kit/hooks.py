@@ -174,7 +174,7 @@ def ask_adjust(adjust: Adjust, probs: FloatArray, who: str, tolerance: float = S
         return result
     asked = np.ascontiguousarray(probs[is_live], dtype=np.float64)
     name = f'adjust "{getattr(adjust, "__name__", type(adjust).__name__)}" of {who}'
-    found = np.asarray(adjust(asked.copy()))  # a copy: the function may write into it
+    found = np.array(adjust(asked.copy()))  # copies: the function may write into it, or give the same array again
     if found.shape != asked.shape or found.dtype.kind != "f":
         raise UsageError(
             f"{name}: expected probabilities, (n_samples, n_classes) = {asked.shape}, found {found.dtype} {found.shape}"

@@ -29,6 +29,9 @@ __all__ = ["Passed", "Plan", "Read", "Routed", "Step", "best_columns", "forward"
 NEARLY = 2e-5
 """Shares nearer than this to each other are looked at again in float64: a hundred roundings of float32."""
 
+FAINT = 1e-30
+"""Shares below this are looked at again in float64: float32 has few digits left for them, or none."""
+
 QUICK: frozenset[Route] = frozenset({route_hard, route_soft})
 """Routes that decide by the highest belief alone, or not at all."""
 
@@ -71,7 +74,28 @@ class Passed:
     """Rows in which float32 may have decided otherwise than float64 would; none of a pass in float64."""
 
 
-def forward(plan: Plan, n_rows: int, read: Read, routes: Mapping[Node, Route], dtype: DTypeLike = np.float64) -> Passed:
+def nearness(plan: Plan, n_voters: Mapping[int, int]) -> float:
+    """How near two shares have to be to change places in float32: NEARLY, or more where roundings add up to more.
+
+    Args:
+        n_voters: of each expert, those that have a weight.
+    """
+    n_roundings = 0
+    for step in plan.steps:
+        most = max((n_voters[part.expert] for part in step.parts if part.expert >= 0), default=0)
+        widest = max((len(part.columns) for part in step.parts if part.restricted), default=0)
+        n_roundings += 2 * most + widest + len(step.rounds) + 6
+    return max(NEARLY, n_roundings * float(np.finfo(np.float32).eps))  # half of eps each, of either share
+
+
+def forward(
+    plan: Plan,
+    n_rows: int,
+    read: Read,
+    routes: Mapping[Node, Route],
+    dtype: DTypeLike = np.float64,
+    nearly: float = NEARLY,
+) -> Passed:
     """Joint probabilities of `n_rows` photos, and what the routes did.
 
     An expert is asked once, for exactly the rows where the gate of one of its states is above 0. A row for which an
@@ -82,11 +106,13 @@ def forward(plan: Plan, n_rows: int, read: Read, routes: Mapping[Node, Route], d
         routes: for nodes with parents; soft where none is given.
         dtype: that products and sums run in. float32 is for routes in QUICK; what it might decide otherwise than
             float64 is told, to be passed again.
+        nearly: as `nearness` says.
     """
     prefixes: FloatArray = np.ones((1, n_rows), dtype=dtype)
     routed: dict[Node, Routed] = {}
     near = np.ones(n_rows, dtype=dtype)
-    doubts = []
+    doubts: list[IntArray] = []
+    is_single = prefixes.dtype != np.float64
     is_live = np.ones(n_rows, dtype=np.bool_)
     n_answered = np.zeros(n_rows, dtype=np.int64)
     for step in plan.steps:
@@ -94,8 +120,9 @@ def forward(plan: Plan, n_rows: int, read: Read, routes: Mapping[Node, Route], d
             belief = _belief(step, prefixes)
             route = routes.get(step.node, route_soft)
             gate = ask_route(route, belief.T)
-            if prefixes.dtype != np.float64 and route is not route_soft:
-                doubts.append(nearly_tied(belief))
+            if is_single:  # a soft gate is shut where float64 might leave a last bit of belief
+                faint = route is route_soft
+                doubts.append(np.flatnonzero(belief.min(axis=0) < FAINT) if faint else nearly_tied(belief, nearly))
             opened = np.ascontiguousarray(gate.T)
             confidence, kept, is_share = watch_gate(belief, opened, is_share=is_own(route))
             routed[step.node] = Routed(gate, confidence, kept)
@@ -105,18 +132,19 @@ def forward(plan: Plan, n_rows: int, read: Read, routes: Mapping[Node, Route], d
             is_open = np.asarray(opened > 0)
         else:
             is_open = is_live[None, :]
-        prefixes, is_silent = _extend(step, prefixes, is_open, read)
+        prefixes, is_silent, is_faint = _extend(step, prefixes, is_open, read)
+        doubts.append(np.flatnonzero(is_faint))
         is_live &= ~is_silent
         n_answered += is_live
-    if prefixes.dtype != np.float64:
-        doubts.append(nearly_tied(prefixes))
+    if is_single:
+        doubts.append(nearly_tied(prefixes, nearly))
     prefixes = _levelled(prefixes)
     distance = np.where(is_live, 1 - near, near.dtype.type(np.nan))
-    in_doubt = np.unique(np.concatenate(doubts)) if doubts else np.zeros(0, dtype=np.int64)
+    in_doubt = np.unique(np.concatenate(doubts)) if is_single else np.zeros(0, dtype=np.int64)
     return Passed(prefixes.T, routed, distance, n_answered, in_doubt)
 
 
-def nearly_tied(values: FloatArray) -> IntArray:
+def nearly_tied(values: FloatArray, nearly: float = NEARLY) -> IntArray:
     """Rows of `(n_classes, n_rows)` float32 whose two highest may be the other way round in float64, or are all 0.
 
     Examples:
@@ -127,7 +155,7 @@ def nearly_tied(values: FloatArray) -> IntArray:
     for own in values[1:]:
         np.maximum(second, np.minimum(highest, own, out=lower), out=second)
         np.maximum(highest, own, out=highest)
-    np.multiply(highest, 1 - NEARLY, out=lower)
+    np.multiply(highest, 1 - nearly, out=lower)
     return np.flatnonzero(second >= lower)
 
 
@@ -154,11 +182,14 @@ def _reweigh(prefixes: FloatArray, state_of: IntArray, gate: FloatArray, belief:
     return moved
 
 
-def _extend(step: Step, prefixes: FloatArray, is_open: BoolArray, read: Read) -> tuple[FloatArray, BoolArray]:
-    """Prefixes times the answers of the node's experts `(n_after, n_rows)`, and the rows where one abstains."""
+def _extend(
+    step: Step, prefixes: FloatArray, is_open: BoolArray, read: Read
+) -> tuple[FloatArray, BoolArray, BoolArray]:
+    """Prefixes times the answers of the node's experts `(n_after, n_rows)`, the rows where one abstains, and those
+    in which the possible classes have so little that float32 cannot tell their shares."""
     n_rows = prefixes.shape[1]
     longer = np.empty((step.n_after, n_rows), dtype=prefixes.dtype)
-    abstains = np.zeros(n_rows, dtype=np.bool_)
+    abstains, is_faint = np.zeros(n_rows, dtype=np.bool_), np.zeros(n_rows, dtype=np.bool_)
     for number in sorted({part.expert for part in step.parts}):
         parts = [part for part in step.parts if part.expert == number]
         if number < 0:
@@ -175,12 +206,14 @@ def _extend(step: Step, prefixes: FloatArray, is_open: BoolArray, read: Read) ->
         silent = highest_belief(answers) <= 0
         abstains |= silent if len(rows) == n_rows else silent & needed
         for part in parts:
-            chosen = _possible(answers, part)
+            chosen, total = _possible(answers, part)
+            if total is not None and total.dtype != np.float64:
+                is_faint |= (total < FAINT) & needed
             for after, before, place in part.triples:
                 np.multiply(prefixes[before], chosen[place], out=longer[after])
     if abstains.any():
         longer[:, abstains] = 0
-    return longer, abstains
+    return longer, abstains, is_faint
 
 
 def _pull(read: Read, number: int, rows: IntArray, n_rows: int, dtype: DTypeLike) -> FloatArray:
@@ -193,19 +226,19 @@ def _pull(read: Read, number: int, rows: IntArray, n_rows: int, dtype: DTypeLike
     return answers
 
 
-def _possible(answers: FloatArray, part: Part) -> FloatArray:
-    """The answers for the possible classes, summing to 1 over them; 0/0 = equal shares.
+def _possible(answers: FloatArray, part: Part) -> tuple[FloatArray, FloatArray | None]:
+    """The answers for the possible classes, summing to 1 over them; 0/0 = equal shares. And what they summed to.
 
     What is level among the possible ones may have been below the highest of all, where the vote did not look.
     """
     chosen = answers if part.is_whole else answers[part.columns]
     if not part.restricted:
-        return chosen
+        return chosen, None
     total = np.zeros(chosen.shape[1], dtype=chosen.dtype)
     for row in chosen:
         total += row
     equal = np.full_like(chosen, 1 / len(part.columns))
-    return _levelled(np.divide(chosen, total, out=equal, where=total > 0))
+    return _levelled(np.divide(chosen, total, out=equal, where=total > 0)), total
 
 
 def _levelled(values: FloatArray) -> FloatArray:

@@ -15,7 +15,7 @@ from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.graph import Node
 from ensemble_kit.hooks import Adjust, HookNames, Weights, adjusts_of, ask_adjust, votes_of, weights_of
 from ensemble_kit.joint import QUICK as QUICK_ROUTES
-from ensemble_kit.joint import Passed, Plan, Routed, forward
+from ensemble_kit.joint import Passed, Plan, Routed, forward, nearness
 from ensemble_kit.predictions import SUM_TOLERANCE, Predictions
 from ensemble_kit.routing import Route, is_own, route_hard
 from ensemble_kit.voting import QUICK as QUICK_VOTES
@@ -24,6 +24,9 @@ from ensemble_kit.voting import is_own as is_own_vote
 
 MANY = 16
 """Where more than a 16th of a block's rows is asked for, to work on all of them is faster than to pick them out."""
+
+LEAST_WEIGHT = 1e-6
+"""Smaller weights times small probabilities leave the range of float32."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class Panel:
         idle = [step.node.name for step in plan.steps] + [experts[number].describe() for number in plan.unused]
         names = HookNames(self.experts, node_of, idle)
         self.weights = weights_of(names, weights, vote_at)
+        self.nearly = nearness(plan, {number: int(np.count_nonzero(own)) for number, own in self.weights.items()})
         self.votes, self.joint_vote = votes_of(names, vote, vote_at, weights)
         self.adjusts, self.joint_adjust = adjusts_of(names, adjust)
         self.at_joint = vote_at == "joint"
@@ -116,6 +120,8 @@ class Panel:
             and not self.at_joint
             and set(self.votes.values()) <= QUICK_VOTES
             and set(routes.values()) <= QUICK_ROUTES
+            and len(set(routes.values())) <= 1  # what hard shuts would be faint to a soft one after it
+            and all(((own == 0) | (own >= LEAST_WEIGHT)).all() for own in self.weights.values())
             and all(layer.dtype == np.float32 for expert in self.experts.values() for layer in expert.layers)
         )
         return np.dtype(np.float32 if is_quick else np.float64)
@@ -150,7 +156,7 @@ class Panel:
     def descend(self, photos: slice) -> tuple[IntArray, IntArray]:
         """The labels of a block of photos, and the photos in doubt, numbered within all."""
         block = self._block(photos, np.dtype(np.float32))
-        labels, in_doubt = descend(self.plan, block.n_rows, block._read)
+        labels, in_doubt = descend(self.plan, block.n_rows, block._read, self.nearly)
         return labels, block._number(in_doubt)
 
     def note(self, asked: Asked) -> None:
@@ -167,7 +173,7 @@ class Panel:
         return block
 
     def _by_expert(self, routes: Mapping[Node, Route]) -> Passed:
-        return forward(self.plan, self.n_rows, self._read, routes, self.dtype)
+        return forward(self.plan, self.n_rows, self._read, routes, self.dtype, self.nearly)
 
     def _read(self, number: int, rows: IntArray) -> FloatArray:
         """The voted, adjusted answers of an expert."""

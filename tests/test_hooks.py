@@ -204,6 +204,19 @@ def test_an_adjustment_may_abstain_and_may_write_into_what_it_is_given() -> None
         assert np.array_equal(probs(combine(experts, adjust={key: in_place})), probs(expected))
 
 
+def test_an_adjustment_may_answer_in_the_same_array_every_time() -> None:
+    held = np.zeros((30, 2))
+
+    def reuse(values: FloatArray) -> FloatArray:
+        answer = held[: len(values)]
+        answer[:] = sharper(values)
+        return answer
+
+    experts = face_experts(4, 30)
+    expected = probs(combine(experts, adjust={"gender": sharper}))
+    assert np.array_equal(probs(combine(experts, adjust={"gender": reuse})), expected)
+
+
 def by_batch(values: FloatArray) -> FloatArray:
     return values if len(values) == 1 else flatter(values)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from ensemble_kit import ensemble as module
 from ensemble_kit.arrays import FloatArray
 from ensemble_kit.ensemble import ConditionalEnsemble
 from ensemble_kit.errors import DataError
+from ensemble_kit.graph import Graph
 from ensemble_kit.predictions import Predictions, load_predictions, save_predictions
+from ensemble_kit.schema import Attribute, Schema
 
 SEEDS = st.integers(0, 2**32 - 1)
 ROUTES = st.sampled_from(["hard", "soft"])
@@ -166,3 +169,120 @@ def test_blocks_are_read_again_as_they_were(tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setattr(module, "BLOCK_ROWS", block)
         for _ in range(2):
             assert np.array_equal(ensemble.combine(route="soft").joint.layers[0], expected)
+
+
+def chain(first: FloatArray, stay: tuple[float, float], n_nodes: int, n_voters: int) -> Case:
+    """Two classes a node, each node staying in the class of the one before with its probability; equal voters."""
+    nodes = [Attribute(f"n{number}", ["x", "y"]) for number in range(n_nodes)]
+    tables: list[tuple[Attribute, FloatArray, dict[str, str]]] = [(nodes[0], first, {})]
+    for before, node in pairwise(nodes):
+        for own, (state, share) in enumerate(zip(before.classes, stay, strict=True)):
+            row = np.full(2, 1 - share)
+            row[own] = share
+            tables.append((node, np.tile(row, (len(first), 1)), {before.name: state}))
+    experts = [
+        Predictions(node, [values.astype(np.float32)] * n_voters, sample_ids(len(first)), condition)
+        for node, values, condition in tables
+    ]
+    edges: Any = {nodes[0].name: list[str]()} | {node.name: [before.name] for before, node in pairwise(nodes)}
+    return Case(Schema(*nodes), Graph(edges), experts, "refuse", len(first))
+
+
+def rounded_mean(shares: FloatArray, n_voters: int) -> FloatArray:
+    total = np.zeros_like(shares)
+    for _ in range(n_voters):
+        total += shares
+    return np.asarray((total / np.float32(n_voters)).astype(np.float64) / shares)
+
+
+@pytest.mark.parametrize(("n_voters", "n_nodes"), [(5, 10), (25, 10), (200, 6), (200, 10)])
+def test_many_voters_down_a_long_chain_are_looked_at_again_from_further_away(n_voters: int, n_nodes: int) -> None:
+    """Of two paths float32 takes one for higher, by as much as it can; in truth the other is, by a little."""
+    shares = np.linspace(0.75, 0.99, 40_001, dtype=np.float32)
+    errors = rounded_mean(shares, n_voters)
+    stay = float(shares[errors.argmax()]), float(shares[errors.argmin()])
+    ahead = np.linspace(2e-6, 2e-5, 20) - (n_nodes - 1) * (np.log(stay[1]) - np.log(stay[0]))
+    first = 1 / (1 + np.exp(ahead))
+    check_same(chain(np.stack([first, 1 - first], axis=1), stay, n_nodes, n_voters), route="soft")
+
+
+@pytest.mark.parametrize("weights", [(1e-45, 2e-45), (1e9, 1e-3), (1e9, 1e-41), (1e-41, 2.3e-41)])
+@pytest.mark.parametrize("route", ["hard", "soft"])
+def test_weights_of_any_size(weights: tuple[float, float], route: str) -> None:
+    case = singled(crowd(Case(face_schema(), FACE_GRAPH, face_experts(1, 60), "refuse", 60), 2))
+    for expert in case.experts:
+        expert.layers[0][::2] = 0  # then the lighter voter is alone, or all that counts
+    names = case.experts[0].voters[:2]
+    check_same(case, route=route, voters=names, weights=dict(zip(names, weights, strict=True)))
+
+
+def test_a_state_that_float32_cannot_hold_is_asked_for_all_the_same() -> None:
+    """1e-30 squared is no float32 and a float64."""
+    parents, ids = [Attribute("a", ["x", "y"]), Attribute("b", ["x", "y"])], sample_ids(2)
+    child = Attribute("c", ["x", "y"])
+    sure = np.array([[1, 1e-30], [0.5, 0.5]], dtype=np.float32)
+    experts = [Predictions(parent, sure.copy(), ids) for parent in parents]
+    for a, b in product("xy", repeat=2):
+        probs = np.array([[0.7, 0.3], [0.4, 0.6]], dtype=np.float32)
+        experts.append(Predictions(child, probs, ids, {"a": a, "b": b}))
+    case = Case(Schema(*parents, child), Graph({"a": [], "b": [], "c": ["a", "b"]}), experts, "refuse", 2)
+    check_same(case)
+    assert set(ensemble_of(case).combine().counts.values()) == {2}
+    experts[-1].layers[0][0] = np.nan
+    for dtype in ("float32", "float64"):
+        with pytest.raises(DataError, match='1 by "c given a=y b=y"'):
+            ensemble_of(case).combine(dtype=dtype)
+
+
+def test_the_last_bits_of_what_is_possible_share_out_as_in_float64() -> None:
+    kind, fine = Attribute("kind", ["a", "b"]), Attribute("fine", ["a1", "a2", "b1", "b2"])
+    schema, ids = Schema(kind, fine, paths=[("a", "a1"), ("a", "a2"), ("b", "b1"), ("b", "b2")]), sample_ids(1)
+    bit = np.finfo(np.float32).smallest_subnormal
+    layers = [np.array([[n_first * bit, n_second * bit, 0.5, 0.5]]) for n_first, n_second in [(3, 1), (1, 0), (1, 0)]]
+    experts = [
+        Predictions(kind, np.array([[0.9, 0.1]], dtype=np.float32), ids),
+        Predictions(fine, [layer.astype(np.float32) for layer in layers], ids),
+    ]
+    case = Case(schema, Graph({"kind": [], "fine": ["kind"]}), experts, "pooled", 1)
+    check_same(case)
+    np.testing.assert_allclose(ensemble_of(case).combine().joint.layers[0][0, :2], [0.75, 0.15], rtol=1e-6)
+
+
+def test_soft_after_hard() -> None:
+    case = chain(np.array([[0.7, 0.3], [0.5, 0.5]]), (0.6, 0.8), 4, 2)
+    check_same(case, route={"n1": "hard", "n2": "soft", "n3": "soft"})
+
+
+def test_a_mapped_file_that_is_written_over_is_looked_at_anew(tmp_path: Path) -> None:
+    case = singled(crowd(Case(face_schema(), FACE_GRAPH, face_experts(1, 30), "refuse", 30), 2))
+    save_predictions(tmp_path, case.experts, case.schema)
+    experts = load_predictions(tmp_path)
+    ensemble = ConditionalEnsemble(case.schema, case.graph, experts)
+    ensemble.combine()
+    layer = experts[0].layers[0]
+    assert isinstance(layer, np.memmap)
+    for row in (np.zeros(3), np.array([7, 0, 0])):
+        with open(layer.filename, "r+b") as file:  # type: ignore[arg-type]
+            file.seek(layer.offset)
+            file.write(row.astype(np.float32).tobytes())
+        if row.any():
+            with pytest.raises(DataError, match="row 0"):
+                ensemble.combine()
+        else:
+            found, expected = ensemble.combine(), ConditionalEnsemble(case.schema, case.graph, experts).combine()
+            assert np.array_equal(found.joint.layers[0], expected.joint.layers[0])
+
+
+def test_what_another_may_write_to_is_looked_at_every_time(tmp_path: Path) -> None:
+    """Not to be written to through this array is not enough."""
+    case = singled(Case(face_schema(), FACE_GRAPH, face_experts(1, 30), "refuse", 30))
+    np.save(tmp_path / "mask.npy", case.experts[0].layers[0])
+    owned = np.load(tmp_path / "mask.npy", mmap_mode="r+")
+    shown = owned.view()
+    shown.flags.writeable = False
+    mask = Predictions(case.schema["mask"], [shown], case.experts[0].ids)
+    ensemble = ConditionalEnsemble(case.schema, case.graph, [mask, *case.experts[1:]])
+    ensemble.combine()
+    owned[3] = 9
+    with pytest.raises(DataError, match="row 3"):
+        ensemble.combine()

@@ -383,3 +383,34 @@ def test_tiny_numbers_in_single_precision_do_not_let_the_order_decide() -> None:
 def test_weights_whose_sum_would_overflow_are_refused() -> None:
     with pytest.raises(UsageError, match=r"at most 1e\+09, found"):
         ask_vote(vote_soft, np.full((2, 1, 2), 0.5), np.array([1e308, 1e308]))
+
+
+def test_a_vote_of_ones_own_may_write_into_what_it_is_given() -> None:
+    def spoil(probs: FloatArray, weights: FloatArray) -> FloatArray:
+        weights /= weights.sum()
+        probs *= weights[:, None, None]
+        return np.asarray(probs.cumsum(axis=0)[-1])
+
+    probs, weights = random_probs(np.random.default_rng(0), 3, 5, 4), np.array([1.0, 2, 3])
+    kept = probs.copy()
+    np.testing.assert_allclose(ask_vote(spoil, probs, weights), vote_soft(kept, weights))
+    assert np.array_equal(probs, kept)
+    assert weights.tolist() == [1, 2, 3]
+
+
+def test_a_vote_of_ones_own_may_answer_in_the_same_array_every_time() -> None:
+    held = np.zeros((9, 4))
+
+    def reuse(probs: FloatArray, weights: FloatArray) -> FloatArray:
+        answer = held[: probs.shape[1]]
+        answer[:] = vote_soft(probs, weights)
+        return answer
+
+    probs = random_probs(np.random.default_rng(0), 3, 9, 4)
+    assert np.array_equal(ask_vote(reuse, probs, np.ones(3)), vote_soft(probs, np.ones(3)))
+
+
+@EVERY
+def test_no_voter(vote: Vote) -> None:
+    with pytest.raises(UsageError, match="at least one voter"):
+        vote(np.zeros((0, 5, 3)), np.zeros(0))

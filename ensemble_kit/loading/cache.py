@@ -102,9 +102,10 @@ class PhotoCache:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process opens the same file; the photos themselves are not sent."""
-        if not isinstance(self.photos, np.memmap):
-            return super().__reduce_ex__(2)  # type: ignore[return-value]
-        return _reopened, (str(self.photos.filename), self.readable, self.problems, self.preprocess, self.ids_sha256)
+        others = self.readable, self.problems, self.preprocess, self.ids_sha256
+        if not isinstance(self.photos, np.memmap) or isinstance(self.photos.base, np.ndarray):  # a part of a file
+            return PhotoCache, (np.asarray(self.photos), *others)
+        return _reopened, (str(self.photos.filename), *others)
 
     def check(self, table: SampleTable, preprocess: Preprocess) -> None:
         """Raises DataError unless this is the cache of `table` prepared in this way."""

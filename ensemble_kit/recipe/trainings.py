@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from ensemble_kit.data.samples import SampleTable
     from ensemble_kit.loading.cache import PhotoCache
     from ensemble_kit.training import ExpertJob, FoldResult
+
+PATIENCE = 10.0
+"""Seconds that a process has to stop in: an exception raised where Python drops it, in `__del__`, goes unheard."""
 
 LOOK_EVERY = 0.2
 """Seconds between two looks at what the processes tell."""
@@ -114,7 +118,7 @@ def _in_processes(
     waited_for = {number for training in left.values() for number in training.after}
     done = waited_for - set(left)
     running: dict[Future[FoldResult], int] = {}
-    with ProcessPoolExecutor(at_once, context, _begin_worker, (told, os.getpid())) as pool, _stopping(pool):
+    with ProcessPoolExecutor(at_once, context, _begin_worker, (told, os.getpid())) as pool, _stopping(pool, told):
         while left or running:
             ready = [number for number, training in left.items() if done.issuperset(training.after)]
             ready.sort(key=lambda number: -left[number].amount)
@@ -128,6 +132,7 @@ def _in_processes(
                 number = running.pop(future)
                 done.add(number)
                 yield number, future.result()
+    _pass_on(told, listener)  # results may overtake what was told before
 
 
 def _pass_on(told: Any, listener: Listener) -> None:
@@ -140,7 +145,7 @@ def _pass_on(told: Any, listener: Listener) -> None:
 
 
 @contextmanager
-def _stopping(pool: ProcessPoolExecutor) -> Iterator[None]:
+def _stopping(pool: ProcessPoolExecutor, told: Any) -> Iterator[None]:
     """Whatever ends the block early ends the processes too, each leaving a training that can be resumed."""
 
     def stop(number: int, frame: object) -> None:  # noqa: ARG001
@@ -151,9 +156,10 @@ def _stopping(pool: ProcessPoolExecutor) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        for process in list((pool._processes or {}).values()):
-            process.terminate()  # SIGTERM: StoppedError there
-        pool.shutdown(cancel_futures=True)
+        processes = list((pool._processes or {}).values())
+        pool.shutdown(wait=False, cancel_futures=True)
+        _end(processes, told)
+        pool.shutdown()
         if isinstance(error, BrokenProcessPool):
             raise StoppedError(
                 "a training's process was killed, perhaps for want of memory; the same command goes on from the last "
@@ -163,6 +169,19 @@ def _stopping(pool: ProcessPoolExecutor) -> Iterator[None]:
     finally:
         if is_main:
             signal.signal(signal.SIGTERM, before)
+
+
+def _end(processes: Sequence[BaseProcess], told: Any) -> None:
+    """Stops processes: SIGTERM, which is StoppedError there, again where it went unheard; at last without asking."""
+    for tell in (BaseProcess.terminate, BaseProcess.terminate, BaseProcess.kill):
+        for process in processes:
+            if process.is_alive():
+                tell(process)
+        until = time.monotonic() + PATIENCE
+        while any(process.is_alive() for process in processes) and time.monotonic() < until:
+            while not told.empty():  # a process ends only when all that it told has been fetched
+                told.get()
+            time.sleep(LOOK_EVERY / 10)
 
 
 _told: Any = None

@@ -132,7 +132,12 @@ def in_blocks(
     Args:
         probs: `(n_voters, n_samples, n_classes)`, or a `(n_samples, n_classes)` array for each voter.
         all_speak: it is known that no row of a voter is all zeros.
+
+    Raises:
+        UsageError: no voter.
     """
+    if not len(probs):
+        raise UsageError("vote: expected at least one voter, found none")
     n_samples, n_classes = probs[0].shape
     # float32 is asked for by the combiner, whose blocks are as long as is good
     size = max(1, BLOCK_NUMBERS // max(1, n_classes)) if dtype == np.float64 else n_samples

@@ -124,7 +124,8 @@ def ask_vote(vote: Vote, probs: FloatArray, weights: FloatArray, tolerance: floa
     """
     name = getattr(vote, "__name__", type(vote).__name__)
     check_weights(weights)
-    result = np.asarray(vote(probs, weights))
+    # copies: a function may write into what it is given, and give the same array every time
+    result = np.asarray(vote(probs, weights)) if is_own(vote) else np.array(vote(probs.copy(), weights.copy()))
     if result.shape != probs.shape[1:] or result.dtype.kind != "f":
         raise UsageError(
             f'vote "{name}": expected (n_samples, n_classes) = {probs.shape[1:]}, found {result.dtype} {result.shape}'
@@ -134,7 +135,7 @@ def ask_vote(vote: Vote, probs: FloatArray, weights: FloatArray, tolerance: floa
         return result
     n_rows = len(result)
     for row in sorted({0, n_rows // 2, n_rows - 1}) if n_rows else ():
-        alone = np.asarray(vote(np.ascontiguousarray(probs[:, row : row + 1]), weights))
+        alone = np.asarray(vote(probs[:, row : row + 1].copy(), weights.copy()))
         if not np.array_equal(alone[0], result[row], equal_nan=True):
             raise UsageError(f'vote "{name}": row {row} alone differs from the same row among others')
     return result.astype(np.float64)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +55,14 @@ def test_other_geometry_photos_or_rows_are_another_cache(tmp_path: Path) -> None
     assert PhotoCache.open(table.select([1, 0]), PLAIN, folder) is None
     os.utime(table.paths[0], ns=(1, 1))
     assert PhotoCache.open(table, PLAIN, folder) is None
+
+
+def test_another_process_gets_the_same_photos_of_a_file_or_of_a_part_of_one(tmp_path: Path) -> None:
+    table = draw_table(tmp_path / "photos", people=2)
+    whole = PhotoCache.build(table, PLAIN, tmp_path / "cache")
+    assert len(pickle.dumps(whole)) < whole.photos.nbytes / 2
+    for photos in (whole, replace(whole, photos=whole.photos[2:])):
+        assert np.array_equal(pickle.loads(pickle.dumps(photos)).photos, photos.photos)
 
 
 def test_an_unreadable_photo_is_named_and_zero(tmp_path: Path) -> None:

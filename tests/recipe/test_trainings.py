@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import multiprocessing
 import os
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from tiny_training import draw_table, folds_of, make_job, make_photos, tiny_back
 from torch import nn
 
 from ensemble_kit.errors import DivergedError, StoppedError
+from ensemble_kit.recipe import trainings as trainings_module
 from ensemble_kit.recipe.trainings import Training, run_trainings
 from ensemble_kit.training import ExpertJob
 
@@ -97,6 +100,39 @@ def test_processes_give_the_same_bits_and_wait_for_each_other(tmp_path: Path) ->
 
 def without_time(line: str) -> str:
     return line[: line.rindex("(")]
+
+
+def test_what_was_told_is_heard_even_when_all_results_came_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pass_on = trainings_module._pass_on
+
+    def late(told: Any, listener: trainings_module.Listener) -> None:
+        if not multiprocessing.active_children():
+            pass_on(told, listener)
+
+    monkeypatch.setattr(trainings_module, "_pass_on", late)
+    heard = run_all(three(tmp_path, tmp_path / "out"), 2)[0]
+    assert len(heard.lines) == 6
+    assert [heard.shares[number][-1] for number in range(3)] == [1, 1, 1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="a pipe's size is set on Linux only")
+def test_processes_with_much_to_tell_are_stopped_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process does not end before all that it told has been fetched, and a pipe holds so much only."""
+
+    def busy(told: Any, listener: trainings_module.Listener) -> None:
+        if not told.empty():
+            fcntl.fcntl(told._reader.fileno(), fcntl.F_SETPIPE_SZ, 4096)
+            time.sleep(5)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainings_module, "_pass_on", busy)
+    trainings = three(tmp_path, tmp_path / "out")[:2]
+    with pytest.raises(KeyboardInterrupt):
+        list(run_trainings(trainings, lambda number: make_job(epochs=100_000, fold=number), Heard(), at_once=2))
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.slow

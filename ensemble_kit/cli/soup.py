@@ -46,7 +46,7 @@ def soup(
     from ensemble_kit.runs import Run
 
     machine = given({"device": device, "threads": threads})
-    is_run = len(sources) == 1 and not sources[0].is_file()
+    is_run = len(sources) == 1 and not (sources[0].is_file() or sources[0].suffix == ".safetensors")
     if is_run and (out or run):
         raise UsageError("--out and --run are for checkpoints; the averages of a run stay in it")
     if not is_run and out is None:

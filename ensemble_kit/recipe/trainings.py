@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -118,7 +118,11 @@ def _in_processes(
     waited_for = {number for training in left.values() for number in training.after}
     done = waited_for - set(left)
     running: dict[Future[FoldResult], int] = {}
-    with ProcessPoolExecutor(at_once, context, _begin_worker, (told, os.getpid())) as pool, _stopping(pool, told):
+    workers: dict[int, BaseProcess] = {}  # the pool forgets its own when one of them dies
+    with (
+        ProcessPoolExecutor(at_once, context, _begin_worker, (told, os.getpid())) as pool,
+        _stopping(pool, workers, told),
+    ):
         while left or running:
             ready = [number for number, training in left.items() if done.issuperset(training.after)]
             ready.sort(key=lambda number: -left[number].amount)
@@ -126,6 +130,7 @@ def _in_processes(
                 job = make_job(number)
                 job = job if job.threads else replace(job, threads=n_threads)
                 running[pool.submit(_work, number, left.pop(number), job)] = number
+                workers.update(pool._processes or {})
             ended, _ = wait(running, LOOK_EVERY, FIRST_COMPLETED)
             _pass_on(told, listener)
             for future in ended:
@@ -145,7 +150,7 @@ def _pass_on(told: Any, listener: Listener) -> None:
 
 
 @contextmanager
-def _stopping(pool: ProcessPoolExecutor, told: Any) -> Iterator[None]:
+def _stopping(pool: ProcessPoolExecutor, workers: Mapping[int, BaseProcess], told: Any) -> Iterator[None]:
     """Whatever ends the block early ends the processes too, each leaving a training that can be resumed."""
 
     def stop(number: int, frame: object) -> None:  # noqa: ARG001
@@ -156,9 +161,8 @@ def _stopping(pool: ProcessPoolExecutor, told: Any) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        processes = list((pool._processes or {}).values())
         pool.shutdown(wait=False, cancel_futures=True)
-        _end(processes, told)
+        _end(list(workers.values()), told)
         pool.shutdown()
         if isinstance(error, BrokenProcessPool):
             raise StoppedError(

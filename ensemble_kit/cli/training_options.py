@@ -33,7 +33,7 @@ TRAIN_OPTIONS: dict[str, tuple[type, str]] = {
     "columns": (str, "classes, years, years=61, bins=11, or edges such as 20,30,45,60."),
     "size": (str, "Photo size in pixels: one number, or height,width."),
     "crop": (str, "Crop in shares of the photo or in pixels: one number, or height,width."),
-    "crop_at": (str, "center, boxes (the faces' mean position), or shares down,across."),
+    "crop_at": (str, "center, boxes (the mean place of all the table's boxes), or shares down,across."),
     "prepare": (str, "Steps on every photo, such as grayscale,clahe=2."),
     "normalise": (str, "imagenet, or photos: mean and std of the training photos."),
     "mean": (str, "Mean per channel, subtracted from photos in 0 to 1."),

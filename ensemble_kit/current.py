@@ -33,10 +33,23 @@ def predictions_current(
     return bool(found) and found == set(checkpoint_sha256)
 
 
-def saved_tta(folder: Path) -> tuple[str, ...]:
-    """The views that the predictions in `folder` averaged; none when there are no predictions."""
+def wanted_tta(folder: Path, recipe_tta: Sequence[str]) -> tuple[str, ...]:
+    """The views that the set in `folder` should average, where nobody types any.
+
+    Those it has, typed or not, as long as the run's recipe names the views that it named then; else the recipe's.
+    """
+    is_as_then = (Path(folder) / "predictions.json").is_file() and saved_tta(folder, "recipe_tta") == tuple(recipe_tta)
+    return saved_tta(folder) if is_as_then else tuple(recipe_tta)
+
+
+def saved_tta(folder: Path, key: str = "tta") -> tuple[str, ...]:
+    """The views that the predictions in `folder` averaged; none when there are no predictions.
+
+    Args:
+        key: "recipe_tta" for those that the run's recipe named then.
+    """
     try:
-        return tuple(str(name) for name in read_prediction_json(folder)["created"].get("tta", ()))
+        return tuple(str(name) for name in read_prediction_json(folder)["created"].get(key, ()))
     except (DataError, KeyError, TypeError, AttributeError):
         return ()
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from ensemble_kit.arrays import ByteArray, FloatArray
 from ensemble_kit.card import Card, Head, read_card
-from ensemble_kit.current import photos_sha256, predictions_current, saved_layers
+from ensemble_kit.current import photos_sha256, predictions_current, saved_layers, saved_tta
 from ensemble_kit.data.decode import Preprocess
 from ensemble_kit.data.preparers import Preparer
 from ensemble_kit.data.samples import SampleTable
@@ -80,6 +80,7 @@ def predict_table(
     heads: Mapping[str, HeadBuilder] | None = None,
     preparers: Mapping[str, Preparer] | None = None,
     tta: Sequence[str] = (),
+    recipe_tta: Sequence[str] = (),
     command: str = "ens predict",
 ) -> Path:
     """Writes the prediction set `out`: each checkpoint's probabilities for each photo of `table`.
@@ -95,6 +96,7 @@ def predict_table(
         cache: folder of photo caches; one of these very photos and preparation spares the decoding.
         backbones, heads, preparers: backbones, heads and preparing steps of one's own, by the name in the card.
         tta: names of `VIEWS`; probabilities are the mean over the plain photo and these views of it.
+        recipe_tta: the views that the run's recipe names; kept beside `tta`, see `current.wanted_tta`.
 
     Raises:
         DataError: a checkpoint that cannot be read, or of another schema than the table or the other checkpoints.
@@ -108,7 +110,8 @@ def predict_table(
     voters = _voters(checkpoints, table)
     out = Path(out)
     remove_leftovers(out, SCRATCH)
-    if predictions_current(out, table, {voter.sha256 for voter in voters}, tta):
+    is_told = saved_tta(out, "recipe_tta") == tuple(recipe_tta)
+    if is_told and predictions_current(out, table, {voter.sha256 for voter in voters}, tta):
         return out
     photos = photos_sha256(table)  # before they are looked at: photos that change meanwhile are predicted again
     saved = saved_layers(out, table, tta)
@@ -125,7 +128,7 @@ def predict_table(
         fresh = {v: _layer(scratch / f"{i}.npy", len(table), v) for i, v in enumerate(voters) if v not in layers}
         if fresh:
             problems = _fill(fresh, table, networks, compute, batch_size, cache, watcher, views, preparers)
-        _save(out, table, voters, layers | fresh, problems, command, photos, tta)
+        _save(out, table, voters, layers | fresh, problems, command, photos, tta, recipe_tta)
     return out
 
 
@@ -250,6 +253,7 @@ def _save(
     command: str,
     photos: str,
     tta: Sequence[str],
+    recipe_tta: Sequence[str],
 ) -> None:
     experts, hashes = [], []
     for expert in dict.fromkeys(voter.expert for voter in voters):
@@ -277,4 +281,5 @@ def _save(
         command=command,
         photos_sha256=photos,
         tta=tta,
+        recipe_tta=recipe_tta,
     )

@@ -36,6 +36,8 @@ IDENTITY = ("schema", "graph", "n_folds", "fold_seed", "val_ratio", "samples_sha
 """What every expert of a run shares; a later command must agree."""
 OTHERS = ("data", "layout", "photo_root", "combine", "versions")
 """What may change: the data set may have been moved, the recipe's way of combining edited."""
+LATER = ("predict", "extra")
+"""What may change as well, and what older runs do not say."""
 KEYS = ("format", "version", *IDENTITY, *OTHERS)
 
 
@@ -108,6 +110,7 @@ class Run:
         graph: Graph,
         division: Mapping[str, Any],
         combine: Mapping[str, Any],
+        predict: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
         write: bool = True,
     ) -> Run:
@@ -119,6 +122,7 @@ class Run:
             folds: `(n_samples,)`, -1 = training only.
             division: how the folds were made: n_folds, fold_seed, val_ratio.
             combine: how the recipe combines: route, vote, vote_at, fallback.
+            predict: how it predicts: tta.
             extra: which photos of a second data set are in the table, as it was named.
             write: False = only look: the run as it would be, held in memory.
         """
@@ -133,13 +137,14 @@ class Run:
             "layout": layout,
             "photo_root": str(table.root.resolve()),
             "combine": dict(combine),
+            "predict": dict(predict or {}),
             "extra": None if extra is None else {**extra, "roots": _texts(table.other_roots)},
             "versions": {"python": platform.python_version(), "numpy": np.__version__},
         }
         if (Path(folder) / "run.json").exists():
             run = cls.open(folder)
             run._must_agree(info)
-            if write and any(run.info.get(key) != info[key] for key in (*OTHERS, "extra")):
+            if write and any(run.info.get(key) != info[key] for key in (*OTHERS, *LATER)):
                 write_json(Path(folder) / "run.json", info)
             return cls(Path(folder), info)
         if not write:
@@ -170,6 +175,12 @@ class Run:
         """How the run's recipe combines: route, vote, vote_at, fallback."""
         combine: Mapping[str, Any] = self.info["combine"]
         return combine
+
+    @property
+    def tta(self) -> tuple[str, ...]:
+        """The views that the run's recipe averages over when predicting."""
+        predict = self.info.get("predict") or {}
+        return tuple(str(name) for name in predict.get("tta", ()))
 
     @property
     def extra(self) -> Mapping[str, Any] | None:

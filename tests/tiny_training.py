@@ -138,6 +138,7 @@ def make_job(**changed: Any) -> ExpertJob:
         "sampler": "natural",
         "balance_by": (),
         "keep": "best",
+        "soup": "none",
         "score_every": 1,
         "save_every": 1,
         "precision": "fp32",

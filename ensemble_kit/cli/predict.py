@@ -15,7 +15,10 @@ Precision = Annotated[str | None, typer.Option(envvar="ENS_PRECISION", help="aut
 Threads = Annotated[int | None, typer.Option(envvar="ENS_THREADS", min=1, help="CPU threads; default as trained.")]
 Tta = Annotated[
     str | None,
-    typer.Option(envvar="ENS_TTA", help="Average over further views of each photo: flip, or flip,zoom; bright, dark."),
+    typer.Option(
+        envvar="ENS_TTA",
+        help="Views averaged besides: flip, or flip,zoom; bright, dark; none. Default the recipe's.",
+    ),
 ]
 
 
@@ -37,7 +40,8 @@ def predict(
 
     opened = Run.open(run or default_run())
     options = {"device": device, "precision": precision, "threads": threads, "batch_size": batch_size}
-    views = [name.strip() for name in (tta or "").split(",") if name.strip()]
+    typed = [name.strip() for name in (tta or "").split(",")]
+    views = opened.tta if tta is None else [name for name in typed if name not in ("", "none")]
     with TerminalWatcher() as watcher:
         table = read_part_of(opened, data, part)
         folder = predict_run(opened, table, name or part, watcher, {**given(options), "tta": views})

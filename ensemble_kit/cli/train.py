@@ -82,15 +82,18 @@ def train(
             return
         opened = open_run(chosen, data, run_folder(run, chosen.name), watcher, adopt=adopt)
         watcher.say(f"{describe_expert(names, spec.condition)} -> {opened.expert_folder(names, spec.condition)}")
-        watcher.say(_kept(chosen.settings_for(names, condition=spec.condition).keep))
+        settings = chosen.settings_for(names, condition=spec.condition)
+        watcher.say(_kept(settings.keep, settings.soup))
         save_resolved(opened.expert_folder(names, spec.condition), replace(chosen, experts=(spec,)))
         results = train_experts(opened, chosen, [spec], watcher, folds=fold, restart=restart)
         scores = ", ".join(f"{result.metrics['macro_f1']:.3f}" for result in results)
-        n_seeds = len(chosen.settings_for(names, condition=spec.condition).by_seed())
+        n_seeds = len(settings.by_seed())
         watcher.say(f"{len(results)} of {opened.n_folds * n_seeds} folds: macro F1 {scores}")
 
 
-def _kept(keep: str) -> str:
+def _kept(keep: str, soup: str) -> str:
+    if soup != "none":
+        return f"averages its checkpoints by validation macro F1 ({soup}): out-of-fold scores are a little optimistic"
     if keep == "best":
         return "keeps the best epoch by validation macro F1: out-of-fold scores are a little optimistic"
     kept = "the last epoch" if keep == "last" else f"{keep} epochs, and the last"

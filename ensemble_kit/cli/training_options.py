@@ -67,6 +67,7 @@ TRAIN_OPTIONS: dict[str, tuple[type, str]] = {
     "sampler": (str, "natural, balanced, weighted, oversample, undersample, or two: natural->balanced."),
     "balance_by": (str, "Attributes that the sampler balances, or joint; default the expert's own classes."),
     "keep": (str, 'Checkpoint kept: best (by validation macro F1), last or "every N".'),
+    "soup": (str, 'With --keep "every N": greedy or uniform, to average those checkpoints; none.'),
     "score_every": (int, "Epochs between two looks at the held-out photos; 0 = only after the last."),
     "save_every": (int, "Epochs between two states that a broken-off training goes on from."),
     "seeds": (str, "Several seeds, such as 0,1,2: each trains every fold, and votes."),

@@ -52,7 +52,7 @@ def find_views(names: Sequence[str]) -> list[View]:
     """
     for name in names:
         if name not in VIEWS:
-            raise UsageError(f'--tta: no view "{name}"{nearest(name, VIEWS)}')
+            raise UsageError(f'tta: no view "{name}"{nearest(name, VIEWS)}')
         if list(names).count(name) > 1:
-            raise UsageError(f'--tta: the view "{name}" is named twice')
+            raise UsageError(f'tta: the view "{name}" is named twice')
     return [VIEWS[name] for name in names]

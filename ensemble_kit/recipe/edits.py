@@ -11,14 +11,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from ensemble_kit.errors import UsageError, nearest
-from ensemble_kit.recipe.settings import PHASE_KEYS, CombineSettings, DataSettings, Settings, TrainSettings
+from ensemble_kit.recipe.settings import (
+    PHASE_KEYS,
+    CombineSettings,
+    DataSettings,
+    PredictSettings,
+    Settings,
+    TrainSettings,
+)
 
 ONE_VALUE = ("loss",)
 """Settings that may be written as a table and still are one value: another one replaces them whole."""
 PART = r'"[^"]*"|[^."=\s][^."=]*'
 EDIT = re.compile(rf"\s*((?:{PART})(?:\.(?:{PART}))*)\s*=(.*)", re.DOTALL)
 
-MODELS: Mapping[str, type[Settings]] = {"data": DataSettings, "train": TrainSettings, "combine": CombineSettings}
+MODELS: Mapping[str, type[Settings]] = {
+    "data": DataSettings,
+    "train": TrainSettings,
+    "predict": PredictSettings,
+    "combine": CombineSettings,
+}
 FREE = ("schema", "graph", "experts")
 """Sections whose keys are the task's own names; what they may be is checked when the recipe is read."""
 

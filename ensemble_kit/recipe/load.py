@@ -18,11 +18,19 @@ from ensemble_kit.graph import Graph, describe_expert
 from ensemble_kit.recipe.edits import Edit, block_names, edited, parse_edit, with_variant
 from ensemble_kit.recipe.experts import ExpertSpec as ExpertSpec
 from ensemble_kit.recipe.experts import canonical, plan_experts
-from ensemble_kit.recipe.settings import CombineSettings, DataSettings, PhaseSettings, Settings, TrainSettings, lay_over
+from ensemble_kit.recipe.settings import (
+    CombineSettings,
+    DataSettings,
+    PhaseSettings,
+    PredictSettings,
+    Settings,
+    TrainSettings,
+    lay_over,
+)
 from ensemble_kit.recipe.taxonomy import side_by_side, taxonomy_of
 from ensemble_kit.schema import Attribute, Schema
 
-SECTIONS = ("schema", "graph", "data", "train", "experts", "combine", "variants")
+SECTIONS = ("schema", "graph", "data", "train", "experts", "predict", "combine", "variants")
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
@@ -49,6 +57,7 @@ class Recipe:
     train_for: Mapping[tuple[str, ...], Mapping[str, Any]]
     train_for_expert: Mapping[str, Mapping[str, Any]]
     experts: tuple[ExpertSpec, ...]
+    predict: PredictSettings
     combine: CombineSettings
     sections: Mapping[str, Any]
     edits: tuple[Edit, ...]
@@ -269,6 +278,7 @@ def _recipe(path: Path, written: Mapping[str, Any], edits: tuple[Edit, ...], var
         train_for=train_for,
         train_for_expert=train_for_expert,
         experts=plan_experts(schema, graph, written.get("experts", {})),
+        predict=validated(PredictSettings, written.get("predict", {}), "predict"),
         combine=validated(CombineSettings, written.get("combine", {}), "combine"),
         sections={key: value for key, value in written.items() if key != "variants"},
         edits=edits,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ensemble_kit.current import saved_tta
+from ensemble_kit.current import wanted_tta
 from ensemble_kit.errors import DataError, UsageError, nearest
 from ensemble_kit.files import read_json
 from ensemble_kit.predictions import read_problems
@@ -38,8 +38,8 @@ def predict_run(run: Run, table: SampleTable, name: str, watcher: Watcher, optio
     """Makes the prediction set `name` current: every finished checkpoint of the run on the samples of `table`.
 
     Args:
-        options: device, precision, threads, batch_size; those left out are as in the training. tta; left out as in
-            the set that is there.
+        options: device, precision, threads, batch_size; those left out are as in the training. tta; left out see
+            `current.wanted_tta`.
 
     Raises:
         DataError: no finished checkpoint, or one that was changed since its training.
@@ -51,7 +51,8 @@ def predict_run(run: Run, table: SampleTable, name: str, watcher: Watcher, optio
     watcher.say(f"predicting {len(table)} photos with {len(checkpoints)} checkpoints")
     settings = {**machine_of(run), **options}
     folder = run.predictions_folder(name)
-    settings.setdefault("tta", saved_tta(folder))
+    settings.setdefault("tta", wanted_tta(folder, run.tta))
+    settings["recipe_tta"] = run.tta
     predict_table(table, checkpoints, folder, cache=run.folder / "cache", watcher=watcher, **settings)
     unread = {sample_id for sample_id, _, _ in read_problems(folder)}
     if unread:
@@ -90,6 +91,6 @@ def current_predictions(run: Run, data: Path | None, name: str, watcher: Watcher
             watcher.say(f"note: using the saved predictions; the photos could not be looked at again ({error})")
             return folder
         raise
-    if predictions_current(folder, table, checkpoints):
+    if predictions_current(folder, table, checkpoints, wanted_tta(folder, run.tta)):
         return folder
     return predict_run(run, table, name, watcher, {})

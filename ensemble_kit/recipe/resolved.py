@@ -29,6 +29,7 @@ def resolved_toml(recipe: Recipe) -> str:
     parts.append(_settings("train", shared))
     parts += _own_tables(recipe, shared)
     parts.append(_table("experts", _experts(recipe)))
+    parts.append(_settings("predict", recipe.predict))
     parts.append(_settings("combine", recipe.combine))
     return "\n\n".join(parts) + "\n"
 

@@ -83,11 +83,12 @@ def check_experts(recipe: Recipe, data: Path | None, specs: Sequence[ExpertSpec]
     """Refuses what cannot be trained before any photo is read or any folder made.
 
     Raises:
-        UsageError: an unknown backbone, loss, sampler, augmentation, optimiser, schedule or device.
+        UsageError: an unknown backbone, loss, sampler, augmentation, optimiser, schedule, view or device.
         DataError: the data set or the weights to start from are not there.
     """
     from ensemble_kit.models.compute import choose_compute
 
+    check_predict(recipe)
     root = data_root(recipe, data)
     if not root.exists():
         raise DataError(f"{root}: expected a data set, found nothing; set ENS_DATA or pass --data DIR")
@@ -98,14 +99,23 @@ def check_experts(recipe: Recipe, data: Path | None, specs: Sequence[ExpertSpec]
         check_start(settings.weights)
 
 
+def check_predict(recipe: Recipe) -> None:
+    """Raises UsageError where `[predict]` names no view."""
+    from ensemble_kit.models.views import find_views
+
+    find_views(recipe.predict.tta)
+
+
 def check_settings(schema: Schema, spec: ExpertSpec, settings: TrainSettings) -> None:
     """Raises UsageError where a table of the training does not know a name, or settings do not go together."""
     from ensemble_kit.training import check_balance, check_job_names, check_objective, check_together
     from ensemble_kit.training.board import check_board
+    from ensemble_kit.training.job import check_soup
 
     own = settings.head, settings.output, settings.prepare
     check_job_names(settings.backbone, settings.sampler, settings.augment, *own)
     check_objective(settings.loss, settings.class_weights, settings.smoothing, settings.mix)
+    check_soup(settings.soup, settings.keep, describe_expert(spec.attributes, spec.condition))
     check_balance(schema, settings.sampler, settings.balance_by)
     check_together(settings, phases_of(settings, 1), describe_expert(spec.attributes, spec.condition))
     if settings.tensorboard:
@@ -150,6 +160,7 @@ def open_run(
             "val_ratio": recipe.data.val_ratio,
         },
         combine=recipe.combine.model_dump(),
+        predict=recipe.predict.model_dump(mode="json"),
         extra=extra_as_named(recipe),
         write=write,
     )

@@ -274,6 +274,9 @@ class TrainSettings(Settings):
         (), description="attributes that the sampler balances, or joint; default the expert's own classes"
     )
     keep: str = Field("best", description="best (by validation macro F1), last, or every N")
+    soup: str = Field(
+        "none", description='none, greedy or uniform: average what keep = "every N" keeps, where no score is lost'
+    )
     score_every: int = Field(
         1, ge=0, description="epochs between two looks at the held-out photos; 0 = only after the last epoch"
     )
@@ -402,6 +405,14 @@ def lay_over(
             for number, phase in enumerate(phases)
         ]
     return merged
+
+
+class PredictSettings(Settings):
+    """`[predict]`: how the experts look at photos that are to be answered."""
+
+    tta: Annotated[tuple[str, ...], BeforeValidator(_names_or_none)] = Field(
+        (), description="views averaged with the plain photo: flip, zoom, bright, dark; out-of-fold ones stay plain"
+    )
 
 
 class CombineSettings(Settings):

@@ -9,7 +9,7 @@ from ensemble_kit.errors import UsageError
 from ensemble_kit.files import write_text
 from ensemble_kit.graph import describe_expert
 from ensemble_kit.recipe.load import Recipe, find_recipe, load_recipe
-from ensemble_kit.recipe.run import check_settings
+from ensemble_kit.recipe.run import check_predict, check_settings
 
 
 def headline(path: Path) -> str:
@@ -54,6 +54,7 @@ def check_recipe(name: str, edits: Sequence[str] = ()) -> str:
 
 def _described(recipe: Recipe) -> str:
     recipe.fixes_file()
+    check_predict(recipe)
     for spec in recipe.experts:
         check_settings(recipe.schema, spec, recipe.settings_for(spec.attributes, condition=spec.condition))
     share = recipe.data.val_ratio

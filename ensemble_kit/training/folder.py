@@ -47,6 +47,11 @@ class FoldFolder:
             for extra in self.path.glob(pattern):
                 extra.unlink()
 
+    def put_back(self) -> None:
+        """Undoes a soup that a training was broken off in: what it kept is `best.safetensors` again."""
+        if self.trained.is_file():
+            os.replace(self.trained, self.best)
+
     def is_done(self) -> bool:
         """Whether this very training has finished and its files are whole.
 

@@ -27,6 +27,7 @@ from ensemble_kit.training.losses.class_weights import Weigh
 from ensemble_kit.training.mixing import Mixer, find_mixer
 from ensemble_kit.training.named import name_of
 from ensemble_kit.training.phases import Phase, check_together
+from ensemble_kit.training.soup_rules import Rule, find_soup
 
 HEADS_KINDS = ("joint", "separate")
 NORMALISE = ("given", "photos")
@@ -69,6 +70,8 @@ class ExpertJob:
         balance_by: attributes whose combinations the sampler balances, ("joint",) = all; () = the expert's own classes.
         keep: "best" (the epoch with the highest validation macro F1), "last", or "every N" (the last, and beside it
             each N-th as `epochNNN.safetensors`).
+        soup: "none", or a name of `SOUPS` or a rule of one's own: which of the checkpoints that "every N" keeps are
+            averaged in the end; the average is kept where it scores no lower than the best of them, see `soup_fold`.
         score_every: the held-out photos are scored after each such epoch, after the last one and after those that
             "every N" keeps; 0 = only those. "best" chooses among the epochs that are scored.
         save_every: epochs between two states that a broken-off training goes on from; the last epoch has one too.
@@ -113,6 +116,7 @@ class ExpertJob:
     sampler: str | Sampler
     balance_by: tuple[str, ...]
     keep: str
+    soup: str | Rule
     score_every: int
     save_every: int
     precision: str
@@ -132,7 +136,7 @@ class ExpertJob:
             raise UsageError("expert: expected at least one attribute to predict, found none")
         self.schema.block(self.attributes)
         object.__setattr__(self, "condition", check_condition(self.condition, self.schema))
-        parse_keep(self.keep)
+        check_soup(self.soup, self.keep, self.name)
         check_job_names(self.backbone, self.sampler, self.augment, self.head, self.output, self.prepare)
         self._check_columns()
         check_objective(self.loss, self.class_weights, self.smoothing, self.mix)
@@ -198,6 +202,7 @@ class ExpertJob:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         values |= {"schema": self.schema.to_json(), "backbone": backbone_name(self.backbone)}
         values |= {"loss": loss_name(self.loss), "sampler": name_of(self.sampler)}
+        values["soup"] = name_of(self.soup)
         values["mix"] = [name_of(mixer) for mixer in self.mix]
         if callable(self.class_weights):
             values["class_weights"] = name_of(self.class_weights)
@@ -210,6 +215,8 @@ class ExpertJob:
     def settings_json(self) -> dict[str, Any]:
         """What decides the result: enters the fingerprint."""
         settings = {key: value for key, value in self.to_json().items() if key not in NOT_SETTINGS}
+        if self.soup == "none":
+            del settings["soup"]  # trainings from before there were any stay what they are
         if self.weights not in ("imagenet", "none"):
             settings["weights"] = "file"  # which one, its hash says, wherever it lies
         return settings
@@ -273,6 +280,23 @@ def check_balance(schema: Schema, sampler: str | Sampler, balance_by: Sequence[s
         raise UsageError(
             f'balance_by: the sampler "natural" balances nothing; choose sampler = "balanced", say, or leave out '
             f'balance_by = "{",".join(balance_by)}"'
+        )
+
+
+def check_soup(soup: str | Rule, keep: str, name: str) -> None:
+    """Raises UsageError for an unknown soup, or one of checkpoints that are not kept.
+
+    Args:
+        name: the expert's, for messages.
+    """
+    kind, _ = parse_keep(keep)
+    if soup == "none":
+        return
+    find_soup(soup)
+    if kind != "every":
+        raise UsageError(
+            f'{name}: soup = "{name_of(soup)}" averages the checkpoints that a training keeps; give keep = "every 1", '
+            f'say, in place of keep = "{keep}"'
         )
 
 

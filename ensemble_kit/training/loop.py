@@ -19,6 +19,7 @@ from ensemble_kit.training.folder import FoldFolder
 from ensemble_kit.training.job import EpochLine, ExpertJob, FoldResult
 from ensemble_kit.training.rows import choose_rows
 from ensemble_kit.training.session import Session
+from ensemble_kit.training.soups import end_with_soup
 
 
 def train_fold(
@@ -72,6 +73,8 @@ def train_fold(
             if not resumed:
                 session.begin()
             session.run(on_epoch, on_step)
+            if job.soup != "none":
+                end_with_soup(session)
             session.finish()
             return files.result(resumed=resumed, notices=session.notices)
 

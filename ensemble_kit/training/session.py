@@ -129,6 +129,7 @@ class Session:
                 f"{self.job.name}, fold {self.job.fold}: begun on {begun}, going on with {self.where}; "
                 "the last bits may differ from an unbroken training"
             )
+        self.files.put_back()
         self.kept.check()
         self.use_features()
         return True

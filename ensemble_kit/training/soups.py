@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ensemble_kit.arrays import IntArray
-from ensemble_kit.card import Card
+from ensemble_kit.card import Card, read_card
 from ensemble_kit.data.samples import SampleTable
-from ensemble_kit.errors import DataError, UsageError, nearest
+from ensemble_kit.errors import DataError
 from ensemble_kit.files import sha256_json, write_bytes
 from ensemble_kit.loading.cache import PhotoCache
 from ensemble_kit.models.checkpoint import save_checkpoint
@@ -22,43 +22,7 @@ from ensemble_kit.training.folder import FoldFolder
 from ensemble_kit.training.job import ExpertJob
 from ensemble_kit.training.rows import choose_rows, groups_sha256
 from ensemble_kit.training.session import Session
-
-Rule = Callable[[Sequence[float], Callable[[Sequence[int]], float]], list[int]]
-"""(score of each checkpoint, score of the average of some of them) -> which ones are averaged."""
-
-
-def uniform(scores: Sequence[float], score_of: Callable[[Sequence[int]], float]) -> list[int]:  # noqa: ARG001
-    """All of them."""
-    return list(range(len(scores)))
-
-
-def greedy(scores: Sequence[float], score_of: Callable[[Sequence[int]], float]) -> list[int]:
-    """From the best one down, each that does not lower the score of the average so far.
-
-    Examples:
-        >>> greedy([0.5, 0.75, 0.5], lambda members: 0.5 if 0 in members else 0.75)
-        [1, 2]
-    """
-    order = sorted(range(len(scores)), key=lambda i: (-scores[i], i))
-    chosen, best = order[:1], scores[order[0]]
-    for i in order[1:]:
-        score = score_of([*chosen, i])
-        if score >= best:
-            chosen, best = [*chosen, i], score
-    return chosen
-
-
-SOUPS: Mapping[str, Rule] = {"greedy": greedy, "uniform": uniform}
-"""A further rule is one function and one row here; a function is accepted wherever a name is."""
-
-
-def find_soup(kind: str | Rule) -> Rule:
-    """The rule of a name, or the function itself; UsageError for an unknown name."""
-    if callable(kind):
-        return kind
-    if kind not in SOUPS:
-        raise UsageError(f'no soup "{kind}"{nearest(kind, SOUPS)}')
-    return SOUPS[kind]
+from ensemble_kit.training.soup_rules import Rule, find_soup
 
 
 @dataclass(frozen=True)
@@ -111,16 +75,42 @@ def soup_fold(
     with files.locked(), _session(job, table, folds, photos, files) as session:
         if not files.is_done() and not files.trained.is_file():
             raise DataError(f"{folder}: not trained to its end; train it first")
-        first = files.trained if files.trained.is_file() else files.best
-        soup, network, card = _cook(session, [first, *sorted(files.path.glob("epoch*.safetensors"))], kind)
-        if network is None:
-            return soup
-        if not files.trained.is_file():
-            write_bytes(files.trained, files.best.read_bytes())
-        session.history = files.read_history()
-        save_checkpoint(files.best, network, card)
-        session.finish()
-        return replace(soup, path=files.best)
+        soup = average_kept(session, kind)
+        if soup.path is not None:
+            session.history = files.read_history()
+            session.finish()
+        return soup
+
+
+def end_with_soup(session: Session) -> None:
+    """The end of a training with `job.soup`: the average takes the kept checkpoint's place, DONE is still to come."""
+    if len({read_card(path).tensors_sha256 for path in _kept_by(session.files)}) > 1:
+        session.notices.append(str(average_kept(session, session.job.soup)))
+    else:
+        told = f'one checkpoint was kept (keep = "{session.job.keep}"), so there is no soup of several'
+        session.notices.append(f"{session.job.name}, fold {session.job.fold}: {told}")
+
+
+def average_kept(session: Session, kind: str | Rule) -> Soup:
+    """Averages what a training kept; where the average is no worse it becomes the fold's checkpoint.
+
+    The out-of-fold predictions and DONE are then to be written anew.
+    """
+    files = session.files
+    soup, network, card = _cook(session, _kept_by(files), kind)
+    session.held_out = None  # of another network than the one that is kept
+    if network is None:
+        return soup
+    if not files.trained.is_file():
+        write_bytes(files.trained, files.best.read_bytes())
+    save_checkpoint(files.best, network, card)
+    return replace(soup, path=files.best)
+
+
+def _kept_by(files: FoldFolder) -> list[Path]:
+    """What a training kept: its last epoch, also where a soup has taken that one's place, and each N-th."""
+    last = files.trained if files.trained.is_file() else files.best
+    return [last, *sorted(files.path.glob("epoch*.safetensors"))]
 
 
 def soup_files(

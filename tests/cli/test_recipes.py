@@ -54,6 +54,12 @@ def test_check_accepts_the_shipped_recipes(ens: Ens, name: str) -> None:
         (("recipes", "check", "face-mask", "--set", "train.sampler=balancd"), 2, 'did you mean "balanced"'),
         (("recipes", "check", "face-mask", "--set", "train.schedule=cosin"), 2, 'did you mean "cosine"'),
         (("recipes", "check", "face-mask", "--set", "train.feature_views=2"), 2, "expected a frozen backbone"),
+        (
+            ("recipes", "check", "face-mask", "--set", "train.soup=greedy"),
+            2,
+            'mask: soup = "greedy" averages the check',
+        ),
+        (("recipes", "check", "face-mask", "--set", "predict.tta=zom"), 2, 'tta: no view "zom"; did you mean "zoom"'),
         (("soup", "nowhere"), 3, "nowhere: expected a run"),
         (("recipes", "check", "nothing"), 2, 'no recipe "nothing"'),
         (("recipes", "show", "fase-mask"), 2, 'did you mean "face_mask"'),

@@ -10,7 +10,7 @@ import pytest
 from ensemble_kit.errors import UsageError
 from ensemble_kit.recipe.edits import combining, parse_edit
 from ensemble_kit.recipe.load import load_recipe
-from ensemble_kit.recipe.settings import CombineSettings, DataSettings, TrainSettings
+from ensemble_kit.recipe.settings import CombineSettings, DataSettings, PredictSettings, TrainSettings
 
 TASK = """
 [schema]
@@ -51,7 +51,7 @@ def varied(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("model", [TrainSettings, DataSettings, CombineSettings])
+@pytest.mark.parametrize("model", [TrainSettings, DataSettings, PredictSettings, CombineSettings])
 def test_every_key_of_every_section_is_reached(task: Path, model: Any) -> None:
     section = model.__name__.removesuffix("Settings").lower()
     for key in model.model_fields:
@@ -124,7 +124,7 @@ def test_folds_and_a_share_rule_each_other_out(tmp_path: Path) -> None:
         ("train.phases.0.epochs=3", "the recipe has no train.phases; set it whole, as in train.phases=[{}]"),
         ("train.epochs=0", "train.epochs: Input should be greater than or equal to 1"),
         ('train."age given mask=wron".epochs=3', "no such expert is trained"),
-        ("zzz.a=3", "known: data, train, combine, schema, graph, experts"),
+        ("zzz.a=3", "known: data, train, predict, combine, schema, graph, experts"),
     ],
 )
 def test_what_is_refused_says_what_to_write(task: Path, edit: str, message: str) -> None:

@@ -22,6 +22,7 @@ from ensemble_kit.recipe.load import ExpertSpec, load_recipe
 from ensemble_kit.recipe.predict import current_predictions, predict_run, read_part_of
 from ensemble_kit.recipe.run import Silent, open_run
 from ensemble_kit.recipe.sets import with_voters_of
+from ensemble_kit.recipe.show import check_recipe
 from ensemble_kit.recipe.train import train_experts
 from ensemble_kit.runs import Run
 
@@ -119,6 +120,32 @@ def test_views_are_recorded_and_kept_until_others_are_asked_for(run: Run) -> Non
     assert (folder / "predictions.json").stat().st_mtime_ns == written
     again = load_predictions(predict_run(run, table, "train", Silent(), {"tta": []}))[0].probs
     np.testing.assert_array_equal(plain, again)
+
+
+def test_the_recipes_views_are_taken_until_others_are_typed(run: Run, recipe: Path) -> None:
+    def opened(*edits: str) -> Run:
+        return open_run(load_recipe(recipe, edits), recipe.parent / "photos", recipe.parent / "run", Silent())
+
+    def views(run: Run) -> list[str]:
+        folder = current_predictions(run, None, "train", Silent())
+        averaged: list[str] = json.loads((folder / "predictions.json").read_text())["created"]["tta"]
+        return averaged
+
+    flipped = opened('predict.tta=["flip"]')
+    assert flipped.tta == Run.open(run.folder).tta == ("flip",)
+    assert views(flipped) == ["flip"]
+    probs = load_predictions(flipped.predictions_folder("train"))[0].probs.copy()
+    assert views(opened("predict.tta=flip,dark")) == ["flip", "dark"]  # a changed key predicts anew
+    assert not np.allclose(load_predictions(flipped.predictions_folder("train"))[0].probs, probs)
+    both = Run.open(run.folder)
+    folder = predict_run(both, read_part_of(both, None, "train"), "train", Silent(), {"tta": ["bright"]})
+    written = (folder / "predictions.json").stat().st_mtime_ns
+    assert views(both) == ["bright"]  # typed: it stays while the key does
+    assert (folder / "predictions.json").stat().st_mtime_ns == written
+    plain = opened()
+    assert (plain.tta, views(plain)) == ((), [])
+    with pytest.raises(UsageError, match=r'tta: no view "flap"; did you mean "flip"'):
+        check_recipe(str(recipe), ["predict.tta=flap"])
 
 
 def test_fine_columns_have_other_borders_without_running_a_model(run: Run) -> None:

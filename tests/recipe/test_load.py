@@ -63,6 +63,7 @@ OTHER_VALUES: dict[str, Any] = {
     "sampler": "balanced",
     "balance_by": ("mask", "age"),
     "keep": "last",
+    "soup": "greedy",
     "score_every": 3,
     "save_every": 4,
     "precision": "fp32",

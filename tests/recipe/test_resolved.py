@@ -28,7 +28,8 @@ def test_toml_lines_read_back(name: str, value: Any) -> None:
 
 
 def same(a: Recipe, b: Recipe) -> None:
-    assert (a.schema, a.graph, a.experts, a.combine) == (b.schema, b.graph, b.experts, b.combine)
+    assert (a.schema, a.graph, a.experts) == (b.schema, b.graph, b.experts)
+    assert (a.predict, a.combine) == (b.predict, b.combine)
     assert a.data.model_dump(exclude={"path", "fixes", "extra"}) == b.data.model_dump(
         exclude={"path", "fixes", "extra"}
     )
@@ -57,7 +58,7 @@ def test_every_key_stands_in_it() -> None:
 
 
 def test_flags_and_edits_are_in_it(tmp_path: Path) -> None:
-    edits = ["train.age.epochs=3", 'train."age given mask=worn".head_lr=0.5', "data.folds=2"]
+    edits = ["train.age.epochs=3", 'train."age given mask=worn".head_lr=0.5', "data.folds=2", "predict.tta=flip"]
     recipe = load_recipe("face-mask", edits).with_train({"seed": 7})
     file = tmp_path / "r.toml"
     file.write_text(resolved_toml(recipe))

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from ensemble_kit.models.checkpoint import load_expert, save_checkpoint
 from ensemble_kit.schema import Schema
 from ensemble_kit.training import ExpertJob, train_fold
 from ensemble_kit.training.session import Session
-from ensemble_kit.training.soups import find_soup, greedy, soup_files, soup_fold, uniform
+from ensemble_kit.training.soup_rules import find_soup, greedy, uniform
+from ensemble_kit.training.soups import end_with_soup, soup_files, soup_fold
 
 JOB = make_job(keep="every 1", epochs=4, warmup_epochs=0.0, schedule="constant", augment=())
 
@@ -233,3 +235,68 @@ def test_unknown_kinds_and_unfinished_folds(world: World, tmp_path: Path) -> Non
         find_soup("gredy")
     with pytest.raises(DataError, match="not trained to its end; train it first"):
         soup_fold(JOB, folder=tmp_path / "nothing", kind="greedy", **world.options())
+
+
+def test_a_training_may_end_with_a_soup_and_survives_a_kill_in_it(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same as training and `soup_fold` after it; broken off anywhere in the soup, the same call comes to the same."""
+    job = replace(JOB, soup="uniform")
+    scoring(monkeypatch, [], other=0.5)
+    ends: list[int] = []
+    original = os.replace
+
+    def train(folder: Path, kill_at: int | None = None) -> None:
+        count = 0
+
+        def replacing(source: Any, target: Any) -> None:
+            nonlocal count
+            count += 1
+            if count == kill_at:
+                raise Kill
+            original(source, target)
+
+        def end(session: Session) -> None:
+            ends.append(count)
+            end_with_soup(session)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", replacing)
+            patch.setattr("ensemble_kit.training.loop.end_with_soup", end)
+            with contextlib.suppress(Kill):
+                result = train_fold(job, folder=folder, **world.options())
+                assert "mask, fold 0: average of 4 of 4, macro F1 0.500" in result.notices[-1]
+
+    whole = tmp_path / "whole"
+    train(whole)
+    after = Path(shutil.copytree(world.done, tmp_path / "after"))
+    soup_fold(JOB, folder=after, kind="uniform", **world.options())
+    for name in ("best.safetensors", "trained.safetensors"):
+        made, expected = load_file(whole / name), load_file(after / name)
+        assert all(np.array_equal(made[key], expected[key]) for key in expected)
+    assert (whole / "oof.npy").read_bytes() == (after / "oof.npy").read_bytes()
+    assert read_card(whole / "best.safetensors").train["soup"]["kind"] == "uniform"
+    for step in range(1, 6):  # trained, best, oof, metrics, DONE
+        broken = tmp_path / f"broken{step}"
+        train(broken, kill_at=ends[0] + step)
+        assert not (broken / "DONE").exists()
+        train(broken)
+        names = {path.name for path in whole.iterdir()}
+        assert {path.name for path in broken.iterdir()} == names
+        assert all(
+            (broken / name).read_bytes() == (whole / name).read_bytes() for name in names - {"metrics.jsonl", "DONE"}
+        )
+
+
+def test_a_soup_needs_several_checkpoints(world: World, tmp_path: Path) -> None:
+    assert "soup" not in JOB.settings_json()  # so that a fold from before there were any is done, not another
+    assert replace(JOB, soup="greedy").settings_json()["soup"] == "greedy"
+    with pytest.raises(UsageError, match=r'mask: soup = "greedy" averages .*; give keep = "every 1", say, in place of'):
+        replace(JOB, soup="greedy", keep="best")
+    with pytest.raises(UsageError, match='no soup "greddy"; did you mean "greedy"'):
+        replace(JOB, soup="greddy")
+    alone = make_job(keep="every 9", soup="greedy", epochs=1, augment=())
+    result = train_fold(alone, folder=tmp_path / "alone", **world.options())
+    assert (
+        result.notices[-1] == 'mask, fold 0: one checkpoint was kept (keep = "every 9"), so there is no soup of several'
+    )

@@ -115,6 +115,7 @@ def make_job(**changed: Any) -> ExpertJob:
         "output": "classes",
         "columns": None,
         "size": (SIZE, SIZE),
+        "window": None,
         "crop": (1.0, 1.0),
         "crop_at": (0.5, 0.5),
         "prepare": (),
@@ -152,6 +153,7 @@ def make_job(**changed: Any) -> ExpertJob:
         "n_folds": 2,
         "borders": None,
         "leave_out": (),
+        "people_share": 1.0,
     }
     return ExpertJob(**(settings | changed))
 

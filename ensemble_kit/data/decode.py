@@ -28,8 +28,8 @@ MAX_PIXELS = 80_000_000
 INTERPOLATIONS = ("area", "linear")
 
 
-ADDED = ("crop_at", "prepare")
-"""Keys that cards written before 0.3 do not have."""
+ADDED = ("crop_at", "prepare", "window")
+"""Keys that earlier cards do not have."""
 
 
 class PhotoError(DataError):
@@ -48,6 +48,8 @@ class Preprocess:
             moved inside.
         prepare: steps before the crop, names of `PREPARERS` or functions of one's own.
         mean, std: per channel (red, green, blue), for pixels scaled to 0-1: `(pixel / 255 - mean) / std`.
+        window: (height, width) of what the network sees of `size`, in pixels: the middle of it, in training a window at
+            random; None = all of it.
         interpolation: "area" (averages when shrinking; linear when an axis grows) or "linear".
 
     Raises:
@@ -61,11 +63,17 @@ class Preprocess:
     interpolation: str = "area"
     crop_at: tuple[float, float] = (0.5, 0.5)
     prepare: tuple[str | Preparer, ...] = ()
+    window: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         _check("size", self.size, 2, lambda value: value >= 1 and value == int(value), "whole numbers from 1")
         _check("crop", self.crop, 2, _is_crop, "shares above 0 and at most 1, or whole numbers of pixels")
         _check("crop_at", self.crop_at, 2, lambda value: 0 <= value <= 1, "shares from 0 to 1")
+        if self.window is not None:
+            _check("window", self.window, 2, lambda value: value >= 1 and value == int(value), "whole numbers from 1")
+            object.__setattr__(self, "window", tuple(int(value) for value in self.window))
+            if any(inner > outer for inner, outer in zip(self.window, self.size, strict=True)):
+                raise UsageError(f"preprocessing: the window {self.window} is larger than the size {self.size}")
         _check("mean", self.mean, 3, math.isfinite, "finite numbers")
         _check("std", self.std, 3, lambda value: math.isfinite(value) and value > 0, "positive numbers")
         if self.interpolation not in INTERPOLATIONS:
@@ -76,6 +84,11 @@ class Preprocess:
             find_preparer(step)
         for name in ("crop", "mean", "std", "crop_at"):  # one spelling of a value gives one hash of a card
             object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
+
+    @property
+    def seen(self) -> tuple[int, int]:
+        """(height, width) of what the network sees."""
+        return self.window or self.size
 
     def to_json(self) -> dict[str, Any]:
         values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ensemble_kit.arrays import ByteArray
+from ensemble_kit.arrays import ByteArray, FloatArray
 from ensemble_kit.errors import DataError, UsageError, nearest
 
 Preparer = Callable[[ByteArray], ByteArray]
@@ -49,6 +49,23 @@ def sharpen(photo: ByteArray, amount: float = 0.5) -> ByteArray:
 
     soft = cv2.GaussianBlur(photo, (0, 0), 1.0)
     return np.asarray(cv2.addWeighted(photo, 1 + amount, soft, -amount, 0), dtype=np.uint8)
+
+
+def contrast(photo: ByteArray, factor: float = 1.5) -> ByteArray:
+    """Every pixel's distance from the photo's mean lightness, times so much."""
+    import cv2
+
+    middle = float(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY).mean())
+    return _bytes(middle + factor * (photo.astype(np.float32) - middle))
+
+
+def brightness(photo: ByteArray, factor: float = 1.2) -> ByteArray:
+    """Every pixel so many times as bright."""
+    return _bytes(factor * photo.astype(np.float32))
+
+
+def _bytes(pixels: FloatArray) -> ByteArray:
+    return np.asarray(np.clip(np.rint(pixels), 0, 255), dtype=np.uint8)
 
 
 def blur(photo: ByteArray, sigma: float = 1.0) -> ByteArray:
@@ -103,13 +120,15 @@ PREPARERS: dict[str, Callable[..., ByteArray]] = {
     "clahe": clahe,
     "equalize": equalize,
     "sharpen": sharpen,
+    "contrast": contrast,
+    "brightness": brightness,
     "blur": blur,
     "invert": invert,
     "rembg": remove_background,
 }
-"""Name -> step; `clahe=3`, `sharpen=0.8` and `blur=2` say how much."""
+"""Name -> step; `clahe=3`, `sharpen=0.8`, `contrast=1.5` and `blur=2` say how much."""
 
-WITH_AMOUNT = ("clahe", "sharpen", "blur")
+WITH_AMOUNT = ("clahe", "sharpen", "contrast", "brightness", "blur")
 
 
 def find_preparer(step: str | Preparer, own: Mapping[str, Preparer] | None = None) -> Preparer:
@@ -139,7 +158,7 @@ def find_preparer(step: str | Preparer, own: Mapping[str, Preparer] | None = Non
     return partial(PREPARERS[name], **{_AMOUNT[name]: value})
 
 
-_AMOUNT = {"clahe": "limit", "sharpen": "amount", "blur": "sigma"}
+_AMOUNT = {"clahe": "limit", "sharpen": "amount", "contrast": "factor", "brightness": "factor", "blur": "sigma"}
 
 
 def step_name(step: str | Preparer) -> str:

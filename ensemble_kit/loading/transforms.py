@@ -74,6 +74,12 @@ def _random_crop(library: Any, size: Size, p: float, a: Mapping[str, float]) -> 
     return library.Sequential([wider, library.RandomCrop(*size, p=1.0)], p=p)
 
 
+def _center_crop(library: Any, size: Size, p: float, a: Mapping[str, float]) -> Any:
+    """The middle of the photo, so much of height and width, at the full size again."""
+    rows, columns = (max(1, round(side * a[name])) for side, name in zip(size, ("height", "width"), strict=True))
+    return library.Sequential([library.CenterCrop(rows, columns, p=1.0), library.Resize(*size, p=1.0)], p=p)
+
+
 def _dropout(library: Any, size: Size, p: float, a: Mapping[str, float]) -> Any:  # noqa: ARG001
     sides = (a["low"], a["high"])
     return library.CoarseDropout(num_holes_range=(1, 2), hole_height_range=sides, hole_width_range=sides, p=p)
@@ -104,6 +110,7 @@ TRANSFORMS: dict[str, Transform] = {
     "affine": _row(_affine, 0.7, degrees=10, move=0.05, zoom=0.1),
     "crop": _row(_crop, 0.7, share=0.75),
     "random_crop": _row(_random_crop, 1.0, share=0.1),
+    "center_crop": _row(_center_crop, 0.5, height=0.8, width=0.8),
     "rotate": _row(
         lambda lib, _, p, a: lib.Rotate((-a["degrees"], a["degrees"]), border_mode=MIRRORED, p=p), 0.5, degrees=15
     ),
@@ -189,24 +196,36 @@ class Augment:
         seed: of the training.
         share: one probability for the whole list: one draw a photo decides whether all of it is applied or nothing,
             and rows without a probability of their own then apply. None = each by its own.
+        window: (height, width) of what is kept of the photos, a window of them at random, before the list; the list
+            then sees photos of that size. None = the photos whole.
 
     Raises:
         UsageError: an unknown name, or a share outside 0 to 1.
     """
 
-    def __init__(self, names: Sequence[str | Augmentation], size: Size, seed: int, share: float | None = None):
+    def __init__(
+        self,
+        names: Sequence[str | Augmentation],
+        size: Size,
+        seed: int,
+        share: float | None = None,
+        window: Size | None = None,
+    ):
         check_transforms(names)
         if share is not None and not 0 <= share <= 1:
             raise UsageError(f"augment_share: expected a probability from 0 to 1, found {share}")
         self.seed = seed
         self._pipeline: Any = None
-        if names:
+        if names or window:
             library = albumentations()
-            steps = [_step(library, name, size, share is not None) for name in names]
+            steps = [_step(library, name, window or size, share is not None) for name in names]
+            if window:  # whatever the share: every photo of a batch has one size
+                rest = [library.Sequential(steps, p=1.0 if share is None else share)] if steps else []
+                steps, share = [library.RandomCrop(*window, p=1.0), *rest], None
             self._pipeline = library.Compose(steps, p=1.0 if share is None else share)
 
     def __call__(self, photo: ByteArray, epoch: int, index: int) -> ByteArray:
-        """`(height, width, 3)` uint8 -> the same shape; the photo given is not changed."""
+        """`(height, width, 3)` uint8 -> the same shape, or the window's; the photo given is not changed."""
         if self._pipeline is None:
             return photo
         generator = np.random.Generator(np.random.PCG64([self.seed, epoch, index]))

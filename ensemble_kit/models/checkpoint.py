@@ -64,7 +64,8 @@ def load_expert(
         expected = card.tensors_sha256
         raise DataError(f"{path}: expected weights with hash {expected[:12]}, found {found[:12]}; copy the file again")
     try:
-        size = tuple(card.preprocess["size"]) if "size" in card.preprocess else None
+        seen = card.preprocess.get("window") or card.preprocess.get("size")
+        size = (int(seen[0]), int(seen[1])) if seen else None
         backbone, n_features = find_backbone(card.backbone["name"], backbones, size).build()
         head = card.backbone.get("head", "linear")
         network = make_network(backbone, n_features, parts_of(card.heads), (heads or {}).get(head, head))

@@ -40,8 +40,13 @@ class Compute:
     def inputs(self, photos: Tensor, preprocess: Preprocess) -> Tensor:
         """Photos `(n, height, width, 3)` uint8 -> normalised `(n, 3, height, width)` float32 on the device.
 
-        Training, validation and prediction all come through here.
+        Of photos larger than the preprocessing's window the middle is taken. Training, validation and prediction all
+        come through here.
         """
+        rows, columns = preprocess.seen
+        top, left = (photos.shape[1] - rows) // 2, (photos.shape[2] - columns) // 2
+        if preprocess.window is not None:
+            photos = photos[:, top : top + rows, left : left + columns]
         x = photos.to(self.device, non_blocking=True).permute(0, 3, 1, 2).to(torch.float32)
         mean = torch.tensor(preprocess.mean, device=self.device).view(3, 1, 1) * 255
         std = torch.tensor(preprocess.std, device=self.device).view(3, 1, 1) * 255

@@ -30,6 +30,7 @@ def epochs_of(settings: TrainSettings, n_photos: int) -> list[int]:
     An expert of a rare state sees few photos in each epoch.
     """
     phases = settings.resolved_phases()
+    n_photos = max(1, round(n_photos * settings.people_share))
     steps = [ceil(ceil(n_photos / phase.batch_size) / phase.accumulate) for phase in phases]
     total = sum(phase.epochs * n for phase, n in zip(phases, steps, strict=True))
     return [max(phase.epochs, -(-phase.epochs * settings.min_steps // total)) for phase in phases]

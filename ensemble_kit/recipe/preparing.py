@@ -28,6 +28,7 @@ def preprocess_keys(table: SampleTable, settings: TrainSettings) -> dict[str, An
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if settings.normalise == "imagenet" else (settings.mean, settings.std)
     return {
         "size": settings.size,
+        "window": settings.window,
         "crop": settings.crop,
         "crop_at": _crop_at(table, settings.crop_at),
         "prepare": settings.prepare,

@@ -82,7 +82,7 @@ def _own_tables(recipe: Recipe, shared: TrainSettings) -> list[str]:
 
 
 def _own(key: str, values: Mapping[str, Any]) -> str:
-    kept = {name: value for name, value in values.items() if value is not None}
+    kept = {name: "none" if value is None else value for name, value in values.items()}
     return _table(f"train.{toml_key(key)}", kept) if kept else ""
 
 

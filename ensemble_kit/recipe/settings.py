@@ -172,6 +172,19 @@ class PhaseSettings(Settings):
     freeze: Annotated[tuple[str, ...] | None, BeforeValidator(_names)] = None
 
 
+OPEN_KEYS = (
+    "window",
+    "normalise",
+    "augment_share",
+    "backbone_lr",
+    "feature_views",
+    "channels_last",
+    "threads",
+    "borders",
+)
+"""Keys of `[train]` that may be left open; "none" leaves them open where a table above does not."""
+
+
 class TrainSettings(Settings):
     """`[train]`, and `[train.<attribute>]` for one attribute alone."""
 
@@ -189,6 +202,9 @@ class TrainSettings(Settings):
         description="of a measured attribute: classes, years, years=61, bins=11, or edges such as 20,30,60",
     )
     size: Annotated[tuple[int, int], BeforeValidator(_pair)] = Field((224, 224), description="height, width")
+    window: Annotated[tuple[int, int] | None, BeforeValidator(_pair)] = Field(
+        None, description="height, width of what is seen of size: anywhere in training, else its middle; none = all"
+    )
     crop: Annotated[tuple[Positive, Positive], BeforeValidator(_pair)] = Field(
         (1.0, 1.0), description="what is kept of height, width: shares of the photo up to 1, or whole pixels"
     )
@@ -244,7 +260,7 @@ class TrainSettings(Settings):
         None,
         ge=0,
         description="with a frozen backbone: its features of so many augmented views, or of the plain photo (0), are "
-        "computed once",
+        "computed once; none = photos go through it in every epoch",
     )
     smote: int = Field(0, ge=0, description="neighbours for samples made up between features of one class; 0 = none")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="share of the target taken from the true class")
@@ -298,6 +314,12 @@ class TrainSettings(Settings):
     leave_out: Annotated[tuple[tuple[float, float], ...], BeforeValidator(_ranges)] = Field(
         (), description="values left out of training, such as 57-59"
     )
+    people_share: float = Field(1.0, gt=0, le=1, description="share of the training people that are trained on")
+
+    @field_validator(*OPEN_KEYS, mode="before")
+    @classmethod
+    def _left_open(cls, value: Any) -> Any:
+        return _none(value)
 
     @field_validator("size")
     @classmethod
@@ -305,6 +327,12 @@ class TrainSettings(Settings):
         if min(size) < 16:
             raise ValueError(f"expected at least 16 x 16 pixels, found {size[0]} x {size[1]}")
         return size
+
+    @model_validator(mode="after")
+    def _window_inside(self) -> TrainSettings:
+        if self.window is not None and not all(1 <= w <= s for w, s in zip(self.window, self.size, strict=True)):
+            raise ValueError(f"window: expected one inside the size {list(self.size)}, found {list(self.window)}")
+        return self
 
     @field_validator("crop")
     @classmethod

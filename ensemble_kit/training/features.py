@@ -95,7 +95,7 @@ def features_of(
     """
     n_views = job.feature_views or 0
     # not the fold's seed: folds and experts whose backbones start alike share the features
-    augment = Augment(job.augment, job.size, mix_seed(job.seed), job.augment_share)
+    augment = Augment(job.augment, job.size, mix_seed(job.seed), job.augment_share, job.window)
     augmented = [job.to_json()[key] for key in ("augment", "augment_share", "size", "seed")] if n_views else None
     weights = {name: array for name, array in tensors_of(network).items() if name.startswith("backbone.")}
     how = [preprocess.to_json(), photos.ids_sha256, n_views, augmented, pools(network)]

@@ -32,6 +32,9 @@ from ensemble_kit.training.soup_rules import Rule, find_soup
 HEADS_KINDS = ("joint", "separate")
 NORMALISE = ("given", "photos")
 
+LATER: Mapping[str, Any] = {"window": None, "people_share": 1.0, "soup": "none"}
+"""Fields that came later, and what they were before: such a training is the one that it was, its fingerprint too."""
+
 NOT_SETTINGS = ("schema", "save_every", "device", "workers", "threads", "tensorboard")
 """Fields that change where and how fast a training runs, not what it is (the schema enters the identity by itself)."""
 
@@ -50,7 +53,7 @@ class ExpertJob:
         heads: "joint": one output a joint class of the attributes; "separate": a head an attribute on one backbone.
         output: a name of `OUTPUTS`: how the head's numbers become columns.
         columns: edges of columns finer than the measured attribute's classes; None = the classes.
-        size, crop, crop_at, prepare, mean, std: see `Preprocess`.
+        size, window, crop, crop_at, prepare, mean, std: see `Preprocess`.
         normalise: "given" (mean and std as they are), or "photos" (those of the fold's training photos).
         augment: names of `TRANSFORMS` with probabilities and arguments, or functions of one's own, in order.
         augment_share: one probability for all of them at once; None = each its own.
@@ -81,6 +84,7 @@ class ExpertJob:
         tensorboard: write each epoch's scalars for TensorBoard too.
         borders: class borders for training only, of the one attribute that has borders; None = the schema's.
         leave_out: closed ranges of that attribute's number that are not trained on.
+        people_share: share of the people outside the fold that are trained on; a smaller one's are a larger one's too.
     """
 
     schema: Schema
@@ -93,6 +97,7 @@ class ExpertJob:
     output: str
     columns: tuple[float, ...] | None
     size: tuple[int, int]
+    window: tuple[int, int] | None
     crop: tuple[float, float]
     crop_at: tuple[float, float]
     prepare: tuple[str | Preparer, ...]
@@ -130,6 +135,7 @@ class ExpertJob:
     n_folds: int
     borders: tuple[float, ...] | None
     leave_out: tuple[tuple[float, float], ...]
+    people_share: float
 
     def __post_init__(self) -> None:
         if not self.attributes:
@@ -150,6 +156,8 @@ class ExpertJob:
             raise UsageError(f"label_smoothing: expected a share from 0, below 1, found {self.label_smoothing}")
         if not 0 <= self.mix_share <= 1:
             raise UsageError(f"mix_share: expected a share from 0 to 1, found {self.mix_share}")
+        if not 0 < self.people_share <= 1:
+            raise UsageError(f"people_share: expected a share above 0, at most 1, found {self.people_share}")
         if not self.phases:
             raise UsageError(f"{self.name}: expected at least one phase, found none")
         check_together(self, self.phases, self.name)
@@ -187,7 +195,13 @@ class ExpertJob:
     def preprocess(self) -> Preprocess:
         """How photos are prepared; with `normalise` "photos" the training puts in its own mean and std."""
         return Preprocess(
-            size=self.size, crop=self.crop, mean=self.mean, std=self.std, crop_at=self.crop_at, prepare=self.prepare
+            size=self.size,
+            crop=self.crop,
+            mean=self.mean,
+            std=self.std,
+            crop_at=self.crop_at,
+            prepare=self.prepare,
+            window=self.window,
         )
 
     def _check_columns(self) -> None:
@@ -215,8 +229,7 @@ class ExpertJob:
     def settings_json(self) -> dict[str, Any]:
         """What decides the result: enters the fingerprint."""
         settings = {key: value for key, value in self.to_json().items() if key not in NOT_SETTINGS}
-        if self.soup == "none":
-            del settings["soup"]  # trainings from before there were any stay what they are
+        settings = {key: value for key, value in settings.items() if key not in LATER or value != LATER[key]}
         if self.weights not in ("imagenet", "none"):
             settings["weights"] = "file"  # which one, its hash says, wherever it lies
         return settings

@@ -43,4 +43,4 @@ def weights_bytes(job: ExpertJob) -> int:
 def _described(job: ExpertJob) -> Network:
     """The network without numbers in it: only described, never allocated."""
     with torch.device("meta"):
-        return build_network(job.backbone, "none", parts_of_job(job), (0,), head=job.head, size=job.size)
+        return build_network(job.backbone, "none", parts_of_job(job), (0,), head=job.head, size=job.preprocess.seen)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ensemble_kit.arrays import BoolArray, IntArray
+from ensemble_kit.arrays import BoolArray, IdArray, IntArray
 from ensemble_kit.card import Head, read_card
 from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import DataError
@@ -67,6 +67,7 @@ def choose_rows(job: ExpertJob, table: SampleTable, folds: IntArray, photos: Pho
     inside = given & photos.readable
     held_out_people = np.unique(table.groups[folds == job.fold])
     is_seen = (folds != job.fold) & ~np.isin(table.groups, held_out_people)  # an extra photo may show one of them
+    is_seen &= chosen_people(job.people_share, table.groups, held_out_people, job.seed)
     is_train = is_seen & inside & (columns >= 0).any(axis=1)
     is_score = (folds == job.fold) & inside & (scored >= 0).any(axis=1)
     train, score = np.flatnonzero(is_train), np.flatnonzero(is_score)
@@ -97,6 +98,24 @@ def choose_rows(job: ExpertJob, table: SampleTable, folds: IntArray, photos: Pho
         classes,
         tuple(notices),
     )
+
+
+def chosen_people(share: float, groups: IdArray, held_out: IdArray, seed: int) -> BoolArray:
+    """`(n_samples,)`: whether the photo's person is among the share that is trained on.
+
+    One order of all people is drawn, and the first of those who are not held out are taken: a smaller share's are among
+    a larger one's, in every expert and fold.
+
+    Args:
+        groups: `(n_samples,)` the person of each photo.
+        held_out: people who do not train anyway.
+    """
+    if share >= 1:
+        return np.ones(len(groups), dtype=bool)
+    people = np.unique(groups)
+    drawn = people[np.random.Generator(np.random.PCG64([seed, 5])).permutation(len(people))]
+    free = drawn[~np.isin(drawn, held_out)]
+    return np.isin(groups, free[: max(1, round(share * len(free)))])
 
 
 def labels_of(job: ExpertJob, table: SampleTable, head: Head) -> tuple[IntArray, IntArray, IntArray]:

@@ -74,13 +74,13 @@ class Session:
             self.preprocess = normalised_by(job.preprocess, photos, rows.train)
         self.heads = heads_of(job)
         self.network = build_network(
-            job.backbone, "none", parts_of_job(job), (job.seed, job.fold), head=job.head, size=job.size
+            job.backbone, "none", parts_of_job(job), (job.seed, job.fold), head=job.head, size=job.preprocess.seen
         )
         close_outputs(self.network, rows.possible)
         self.objective = Objective(job, rows, compute.device)
         compute.place(self.network)
         self.trainable = frozenset(name for name, p in self.network.named_parameters() if p.requires_grad)
-        self.augment = Augment(job.augment, job.size, mix_seed(job.seed, job.fold), job.augment_share)
+        self.augment = Augment(job.augment, job.size, mix_seed(job.seed, job.fold), job.augment_share, job.window)
         self.spans = spans_of(job.phases)
         stages = [self.stage_of(span) for span in reversed(self.spans)]  # all: no later one may fail by its settings
         self.stage = stages[-1]
@@ -103,7 +103,7 @@ class Session:
 
     def begin(self) -> None:
         """Puts in the first weights, then forgets what the folder holds: from here on nothing is checked any more."""
-        load_weights(self.network.backbone, self.job.backbone, self.job.weights, self.job.size)
+        load_weights(self.network.backbone, self.job.backbone, self.job.weights, self.job.preprocess.seen)
         self.average = average_for(self.job.ema, self.job.swa_epochs, self.network)
         self.files.clear()
         self.use_features()

@@ -309,6 +309,6 @@ def negative(photo: ByteArray) -> ByteArray:
 def test_what_is_no_stored_preprocessing(value: object) -> None:
     with pytest.raises(
         DataError,
-        match="preprocessing: expected the keys crop, crop_at, interpolation, mean, prepare, size, std, found",
+        match="preprocessing: expected the keys crop, crop_at, interpolation, mean, prepare, size, std, window, found",
     ):
         Preprocess.from_json(value)

@@ -26,9 +26,6 @@ MaskState = Annotated[
 Fold = Annotated[list[int] | None, typer.Option("--fold", help="Train only this fold (0 is first); may be repeated.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Train anew what this run already holds.")]
 
-MEASURED = ("borders", "leave_out", "columns", "output")
-"""Options that say something of an attribute with borders alone."""
-
 MASK_TASK = ("mask", "gender", "age")
 
 
@@ -53,10 +50,12 @@ def train(
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.errors import UsageError
     from ensemble_kit.graph import check_condition, describe_expert
+    from ensemble_kit.recipe.experts import has_borders
     from ensemble_kit.recipe.load import ExpertSpec, load_recipe
     from ensemble_kit.recipe.resolved import save_resolved
     from ensemble_kit.recipe.run import check_experts, open_run
-    from ensemble_kit.recipe.train import has_borders, train_experts
+    from ensemble_kit.recipe.settings import MEASURED
+    from ensemble_kit.recipe.train import train_experts
 
     chosen = load_recipe(recipe, edits).with_data(division)
     names = chosen.names_of(attribute.split(","))
@@ -66,7 +65,7 @@ def train(
     spec = ExpertSpec(names, some)
     chosen = chosen.with_train(flags)
     measured = [f"--{name.replace('_', '-')}" for name in MEASURED if name in flags]
-    if measured and not has_borders(chosen.schema, spec):
+    if measured and not has_borders(chosen.schema, names):
         raise UsageError(f"{' and '.join(measured)}: about a measured attribute; {attribute} is none")
     check_experts(chosen, data, [spec])
     with TerminalWatcher() as watcher:

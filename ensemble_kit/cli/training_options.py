@@ -34,7 +34,7 @@ TRAIN_OPTIONS: dict[str, tuple[type, str]] = {
     "size": (str, "Photo size in pixels: one number, or height,width."),
     "window": (str, "What is seen of size: a window anywhere in training, else its middle; none = all."),
     "crop": (str, "Crop in shares of the photo or in pixels: one number, or height,width."),
-    "crop_at": (str, "center, boxes (the mean place of all the table's boxes), or shares down,across."),
+    "crop_at": (str, "center, boxes (the mean place of the training photos' boxes), or shares down,across."),
     "prepare": (str, "Steps on every photo, such as grayscale,clahe=2."),
     "normalise": (str, "imagenet, or photos: mean and std of the training photos."),
     "mean": (str, "Mean per channel, subtracted from photos in 0 to 1."),

@@ -19,6 +19,11 @@ class ExpertSpec:
     condition: Mapping[str, tuple[str, ...]]
 
 
+def has_borders(schema: Schema, attributes: Sequence[str]) -> bool:
+    """Whether one of the attributes is measured as a number."""
+    return any(schema[name].borders is not None for name in attributes)
+
+
 def canonical(schema: Schema, graph: Graph, names: Sequence[str]) -> tuple[str, ...]:
     """The names of an attribute or block in the one order used everywhere."""
     ordered = schema.in_order([name.strip() for name in names])

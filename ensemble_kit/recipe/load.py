@@ -17,8 +17,9 @@ from ensemble_kit.files import slug
 from ensemble_kit.graph import Graph, describe_expert
 from ensemble_kit.recipe.edits import Edit, block_names, edited, parse_edit, with_variant
 from ensemble_kit.recipe.experts import ExpertSpec as ExpertSpec
-from ensemble_kit.recipe.experts import canonical, plan_experts
+from ensemble_kit.recipe.experts import canonical, has_borders, plan_experts
 from ensemble_kit.recipe.settings import (
+    MEASURED,
     CombineSettings,
     DataSettings,
     PhaseSettings,
@@ -285,6 +286,7 @@ def _recipe(path: Path, written: Mapping[str, Any], edits: tuple[Edit, ...], var
         variants=variants,
     )
     recipe.check_experts()
+    _refuse_measured(recipe)
     described = [describe_expert(spec.attributes, spec.condition) for spec in recipe.experts]
     for key in train_for_expert:
         if key not in described:
@@ -295,6 +297,21 @@ def _recipe(path: Path, written: Mapping[str, Any], edits: tuple[Edit, ...], var
         name = ",".join(sorted(unused)[0])
         raise UsageError(f'[train."{name}"]: no expert of it is trained{nearest(name, sorted(set(known)))}')
     return recipe
+
+
+def _refuse_measured(recipe: Recipe) -> None:
+    """Raises UsageError where an attribute's or expert's own table has keys that it makes nothing of."""
+    tables = {",".join(names): (names, own) for names, own in recipe.train_for.items()}
+    for spec in recipe.experts:
+        key = describe_expert(spec.attributes, spec.condition)
+        tables.setdefault(key, (spec.attributes, recipe.train_for_expert.get(key, {})))
+    for key, (names, own) in tables.items():
+        given = validated(TrainSettings, own, f"train {key}")
+        found = [name for name in MEASURED if getattr(given, name) != TrainSettings.model_fields[name].default]
+        if found and not has_borders(recipe.schema, names):
+            raise UsageError(
+                f"train {key}: {' and '.join(found)}: about a measured attribute; {','.join(names)} is none"
+            )
 
 
 def _schema(section: Mapping[str, Any], places: Sequence[Path]) -> Schema:

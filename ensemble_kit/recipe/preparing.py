@@ -7,20 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ensemble_kit.data.boxes import mean_position
+from ensemble_kit.data.boxes import box_middles, mean_position
 from ensemble_kit.data.columns import column_edges
 from ensemble_kit.recipe.settings import IMAGENET_MEAN, IMAGENET_STD, TrainSettings
 
 if TYPE_CHECKING:
-    from ensemble_kit.data.decode import Preprocess
+    from ensemble_kit.arrays import BoolArray, FloatArray
     from ensemble_kit.data.samples import SampleTable
 
-_POSITIONS: dict[tuple[str, str], tuple[float, float]] = {}
-"""The faces' mean position by root and samples: every fold of every expert asks, and headers are read for it."""
+_MIDDLES: dict[tuple[str, str], FloatArray] = {}
+"""Where the faces lie, by root and samples: every fold of every expert asks, and headers are read for it."""
 
 
-def preprocess_keys(table: SampleTable, settings: TrainSettings) -> dict[str, Any]:
+def preprocess_keys(table: SampleTable, settings: TrainSettings, trains: BoolArray) -> dict[str, Any]:
     """The keys of `Preprocess`, and `normalise`, with nothing left open but the statistics of a fold's photos.
+
+    Args:
+        trains: `(n_samples,)` the photos that the fold does not hold out: `crop_at` "boxes" is the mean place of
+            their boxes, so that it may differ a little from fold to fold.
 
     Raises:
         DataError: `crop_at` is "boxes", and the table has none.
@@ -30,7 +34,7 @@ def preprocess_keys(table: SampleTable, settings: TrainSettings) -> dict[str, An
         "size": settings.size,
         "window": settings.window,
         "crop": settings.crop,
-        "crop_at": _crop_at(table, settings.crop_at),
+        "crop_at": _crop_at(table, settings.crop_at, trains),
         "prepare": settings.prepare,
         "mean": mean,
         "std": std,
@@ -38,24 +42,15 @@ def preprocess_keys(table: SampleTable, settings: TrainSettings) -> dict[str, An
     }
 
 
-def preprocess_of(table: SampleTable, settings: TrainSettings) -> Preprocess:
-    """How the photos of these settings are prepared, but for the statistics of a fold's photos."""
-    from ensemble_kit.data.decode import Preprocess
-
-    keys = preprocess_keys(table, settings)
-    del keys["normalise"]
-    return Preprocess(**keys)
-
-
-def _crop_at(table: SampleTable, where: str | tuple[float, float]) -> tuple[float, float]:
+def _crop_at(table: SampleTable, where: str | tuple[float, float], trains: BoolArray) -> tuple[float, float]:
     if where == "center":
         return 0.5, 0.5
     if not isinstance(where, str):
         return where
     key = (str(table.root), table.sha256())
-    if key not in _POSITIONS:
-        _POSITIONS[key] = mean_position(table)
-    return _POSITIONS[key]
+    if key not in _MIDDLES:
+        _MIDDLES[key] = box_middles(table)
+    return mean_position(_MIDDLES[key], trains)
 
 
 def column_keys(table: SampleTable, attributes: Sequence[str], settings: TrainSettings) -> dict[str, Any]:

@@ -209,7 +209,7 @@ class TrainSettings(Settings):
         (1.0, 1.0), description="what is kept of height, width: shares of the photo up to 1, or whole pixels"
     )
     crop_at: Annotated[str | tuple[Part, Part], BeforeValidator(_place)] = Field(
-        "center", description="center, boxes (the faces' mean position in the table), or shares down,across"
+        "center", description="center, boxes (the faces' mean position in the training photos), or shares down,across"
     )
     prepare: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
         (), description="steps on every photo: grayscale, clahe=2, equalize, sharpen=0.5, blur=1, invert, rembg"
@@ -395,6 +395,9 @@ class TrainSettings(Settings):
         phases = [self.model_copy(update={**keys, "phases": ()}) for keys in written]
         return [phase.model_copy(update={"backbone_lr": phase.resolved_backbone_lr}) for phase in phases]
 
+
+MEASURED = ("borders", "leave_out", "columns", "output")
+"""Keys of `[train]` that say something of an attribute with borders alone."""
 
 PHASE_KEYS = tuple(PhaseSettings.model_fields)
 """What a phase may say otherwise than `[train]`."""

@@ -15,7 +15,7 @@ from ensemble_kit.graph import describe_expert
 from ensemble_kit.recipe.load import ExpertSpec, validated
 from ensemble_kit.recipe.run import Watcher
 from ensemble_kit.recipe.settings import TrainSettings, without_ruled_out
-from ensemble_kit.recipe.train import job_of, photos_for
+from ensemble_kit.recipe.train import job_of, photos_for, preprocess_of
 from ensemble_kit.runs import FinishedFold, Run
 
 if TYPE_CHECKING:
@@ -119,4 +119,4 @@ def _trained(
     settings = validated(TrainSettings, without_ruled_out(written), str(fold.folder.parent / "expert.json"))
     settings = settings.model_copy(update={"seed": fold.seed, "seeds": ()})
     job = job_of(run, ExpertSpec(fold.attributes, fold.condition), settings, fold.fold)
-    return replace(job, **machine), photos_for(run, settings, watcher)
+    return replace(job, **machine), photos_for(run, preprocess_of(run, settings, fold.fold), watcher)

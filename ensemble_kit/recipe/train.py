@@ -12,9 +12,10 @@ import numpy as np
 
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.graph import describe_expert
+from ensemble_kit.recipe.experts import has_borders
 from ensemble_kit.recipe.load import ExpertSpec, Recipe
 from ensemble_kit.recipe.phases import epochs_of, phases_of
-from ensemble_kit.recipe.preparing import column_keys, preprocess_keys, preprocess_of
+from ensemble_kit.recipe.preparing import column_keys, preprocess_keys
 from ensemble_kit.recipe.run import Watcher
 from ensemble_kit.recipe.settings import PHASE_KEYS, TrainSettings
 from ensemble_kit.recipe.starts import check_own, in_order, is_reference, start_notices, start_of, starts_from
@@ -23,8 +24,8 @@ from ensemble_kit.runs import Run, fold_name
 
 if TYPE_CHECKING:
     from ensemble_kit.arrays import BoolArray
+    from ensemble_kit.data.decode import Preprocess
     from ensemble_kit.loading.cache import PhotoCache
-    from ensemble_kit.schema import Schema
     from ensemble_kit.training import ExpertJob, FoldResult
 
 
@@ -38,10 +39,10 @@ def job_of(run: Run, spec: ExpertSpec, settings: TrainSettings, fold: int) -> Ex
 
     plain = settings.model_dump(exclude={"jobs", "min_steps", "seeds", "phases", *PHASE_KEYS})
     plain |= {"phases": phases_of(settings, photos_of(run, spec, fold))}
-    plain |= preprocess_keys(run.table, settings) | column_keys(run.table, spec.attributes, settings)
+    plain |= preprocess_keys(run.table, settings, run.folds != fold) | column_keys(run.table, spec.attributes, settings)
     if is_reference(settings.weights):
         plain |= {"weights": str(start_of(run, settings.weights, fold, settings.seed).file)}
-    if not has_borders(run.schema, spec):  # shared settings: they are about the attribute that is measured
+    if not has_borders(run.schema, spec.attributes):  # shared settings: they are about the attribute that is measured
         plain |= {"borders": None, "leave_out": ()}
     return ExpertJob(
         schema=run.schema,
@@ -51,11 +52,6 @@ def job_of(run: Run, spec: ExpertSpec, settings: TrainSettings, fold: int) -> Ex
         n_folds=run.n_folds,
         **plain,
     )
-
-
-def has_borders(schema: Schema, spec: ExpertSpec) -> bool:
-    """Whether the expert predicts an attribute that is measured as a number."""
-    return any(schema[name].borders is not None for name in spec.attributes)
 
 
 def photos_of(run: Run, spec: ExpertSpec, fold: int) -> int:
@@ -87,17 +83,20 @@ def train_experts(
     starts = [settings.weights for settings in settings_of]
     check_own(run, specs, starts)
     refuse_twice(run, list(zip(specs, settings_of, strict=True)))
+    photos: dict[Preprocess, PhotoCache] = {}
     parts: list[_Part] = []
     trainings: list[Training] = []
     for number in in_order(specs, starts):
         spec, settings = specs[number], settings_of[number]
         place = run.expert_folder(spec.attributes, spec.condition)
         refuse_other_seeds(place, settings)
-        photos, amount = photos_for(run, settings, watcher), _work(run, spec, settings)
+        amount = _work(run, spec, settings)
         after = tuple(i for i, part in enumerate(parts) if starts_from(settings.weights, part.spec))
         for fold, (seed, seeded) in product(chosen, settings.by_seed().items()):
-            folder = place / fold_name(fold, seed)
-            trainings.append(Training(run.table, run.folds, photos, folder, restart, amount, after))
+            folder, preprocess = place / fold_name(fold, seed), preprocess_of(run, settings, fold)
+            if preprocess not in photos:
+                photos[preprocess] = photos_for(run, preprocess, watcher)
+            trainings.append(Training(run.table, run.folds, photos[preprocess], folder, restart, amount, after))
             parts.append(_Part(spec, settings, seeded, fold, _title(run, spec, fold, seed)))
     watcher.begin("training", sum(training.amount for training in trainings))
     listener = _Listener(watcher, parts, trainings)
@@ -215,11 +214,19 @@ def _covered(run: Run, spec: ExpertSpec) -> BoolArray:
     return inside
 
 
-def photos_for(run: Run, settings: TrainSettings, watcher: Watcher) -> PhotoCache:
+def preprocess_of(run: Run, settings: TrainSettings, fold: int) -> Preprocess:
+    """How the photos of a fold are prepared, but for the statistics of its training photos."""
+    from ensemble_kit.data.decode import Preprocess
+
+    keys = preprocess_keys(run.table, settings, run.folds != fold)
+    del keys["normalise"]
+    return Preprocess(**keys)
+
+
+def photos_for(run: Run, preprocess: Preprocess, watcher: Watcher) -> PhotoCache:
     """The decoded photos of the run; one cache serves every expert and fold with the same preprocessing."""
     from ensemble_kit.loading.cache import PhotoCache
 
-    preprocess = preprocess_of(run.table, settings)
     watcher.begin("decoding photos", len(run.table))
     return PhotoCache.build(
         run.table,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ensemble_kit.data.boxes import mean_position
+from ensemble_kit.data.boxes import box_middles, mean_position
 from ensemble_kit.data.samples import SampleTable, read_samples
 from ensemble_kit.errors import DataError
 from ensemble_kit.schema import Attribute, Schema
@@ -25,17 +25,22 @@ def table_of(folder: Path, lines: list[str], header: str = HEADER) -> SampleTabl
     return read_samples(folder / "samples.csv", SCHEMA)
 
 
+def position(table: SampleTable) -> tuple[float, float]:
+    return mean_position(box_middles(table), np.ones(len(table), dtype=bool))
+
+
 def test_the_position_is_the_mean_middle_as_a_share_of_each_photo(tmp_path: Path) -> None:
     table = table_of(tmp_path, ["a.png,worn,20,40,60,80", "b.png,worn,10,10,40,30", "c.png,worn,,,,"])
     # a: across 40/100, down 60/200; b: across 25/50, down 20/100; c has no box
-    assert mean_position(table) == (0.25, 0.45)
+    assert position(table) == (0.25, 0.45)
+    assert mean_position(box_middles(table), np.array([True, False, True])) == (0.3, 0.4)
 
 
 def test_shares_need_no_photo(tmp_path: Path) -> None:
     table = table_of(tmp_path, ["a.png,worn,0.2,0.2,0.6,0.4", "b.png,worn,0.2,0.2,0.6,0.4"])
     for path in table.paths:
         path.unlink()
-    assert mean_position(table) == (0.3, 0.4)
+    assert position(table) == (0.3, 0.4)
 
 
 def test_boxes_survive_the_runs_sample_table_and_enter_its_hash(tmp_path: Path) -> None:
@@ -43,11 +48,11 @@ def test_boxes_survive_the_runs_sample_table_and_enter_its_hash(tmp_path: Path) 
     table.to_csv(tmp_path / "run.csv", fold=[0, 1])
     again = SampleTable.from_csv(tmp_path / "run.csv", table.root, SCHEMA)
     assert again.sha256() == table.sha256()
-    assert mean_position(again.select([0])) == mean_position(table)
+    assert position(again.select([0])) == position(table)
     plain = table_of(tmp_path, ["a.png,worn", "b.png,worn"], "path,mask")
     assert plain.sha256() != table.sha256()
     with pytest.raises(DataError, match=r"expected the columns box_left, .* in the table, found none of them"):
-        mean_position(plain)
+        position(plain)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +69,6 @@ def test_bad_boxes(tmp_path: Path, lines: list[str], header: str, message: str) 
 
 def test_boxes_outside_or_nowhere(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.png: the middle of its box lies outside the photo"):
-        mean_position(table_of(tmp_path, ["a.png,worn,200,10,220,30"]))
-    with pytest.raises(DataError, match="no photo has a box"):
-        mean_position(table_of(tmp_path, ["a.png,worn,,,,"]))
+        position(table_of(tmp_path, ["a.png,worn,200,10,220,30"]))
+    with pytest.raises(DataError, match="no training photo has a box"):
+        position(table_of(tmp_path, ["a.png,worn,,,,"]))

@@ -67,7 +67,8 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("world")
     table = draw_table(folder / "photos")
     header = ["path", "group_id", "mask", "gender", "age", *BOX]
-    lines = [[*row, 2, 6, 10, 16] for row in table.frame[header[:5]].astype(str).to_numpy().tolist()]
+    rows = table.frame[header[:5]].astype(str).to_numpy().tolist()
+    lines = [[*row, 2, 6, 10 + int(row[1][1:]) / 3, 16] for row in rows]  # more to the right from person to person
     with open(folder / "photos" / "samples.csv", "w", newline="", encoding="utf-8") as handle:
         csv.writer(handle).writerows([header, *lines])
     (folder / "heads.toml").write_text(RECIPE)
@@ -99,7 +100,11 @@ def test_out_of_fold_rows_are_one_prediction_a_head_in_its_own_columns(run: Run)
 
 def test_the_card_says_what_was_left_to_the_data(run: Run) -> None:
     card = read_card(run.checkpoints()[0])
-    assert card.preprocess["crop_at"] == [0.688, 0.375]  # boxes from 6 to 16 of 16 down, from 2 to 10 across
+    across = (12 + np.array([int(person[1:]) for person in run.table.groups]) / 3) / 2 / 16
+    expected = [round(float(across[run.folds != fold].mean()), 2) for fold in (0, 1)]
+    assert len({*expected, round(float(across.mean()), 2)}) == 3  # held-out photos would be seen
+    for fold in run.finished():  # boxes from 6 to 16 of 16 down
+        assert read_card(fold.checkpoint).preprocess["crop_at"] == [0.69, expected[fold.fold]]
     assert card.preprocess["crop"] == [16, 0.75]
     assert card.preprocess["prepare"] == ["sharpen=0.3"]
     assert card.preprocess["mean"] != [0.485, 0.456, 0.406]

@@ -208,6 +208,21 @@ def test_the_backbone_gets_a_smaller_rate_only_when_it_is_pretrained() -> None:
         (SCHEMA + GRAPH + '[experts]\nage = [{mask = "wron"}]\n', UsageError, 'no class "wron"; did you mean "worn"?'),
         (SCHEMA + GRAPH + '[experts]\nage = "each"\n', UsageError, '"age" must be a list'),
         (SCHEMA.replace("[30, 60]", "[60, 30]"), UsageError, "3 classes need 2 increasing borders"),
+        (
+            SCHEMA + '[train.gender]\ncolumns = "years"\n',
+            UsageError,
+            "gender: columns: about a measured attribute; gender is n",
+        ),
+        (
+            SCHEMA + '[train.mask]\noutput = "ordinal"\nborders = [1]\n',
+            UsageError,
+            "mask: borders and output: about a m",
+        ),
+        (
+            SCHEMA + '[train."mask,gender"]\noutput = "ordinal"\n[experts]\n"mask,gender" = ["pooled"]\n',
+            UsageError,
+            "train mask,gender: output: about a measured attribute; mask,gender is none",
+        ),
         ('[schema]\nmask = "worn"\n', UsageError, '"mask" must be a list of classes'),
     ],
 )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+TINY = "tiny"
 SMALL = {
+    "ENS_BACKBONE": TINY,
     "ENS_WEIGHTS": "none",
     "ENS_SIZE": "32",
     "ENS_EPOCHS": "1",

@@ -6,12 +6,25 @@ import contextlib
 import io
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command_line import SMALL, Done, Ens
+from command_line import SMALL, TINY, Done, Ens
 
 from ensemble_kit.cli import main
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tiny() -> Iterator[None]:
+    """A backbone of two convolutions in the table: a ResNet18 of 45 MB is built and written in seconds each."""
+    from tiny_training import tiny_backbone
+
+    from ensemble_kit.models.backbones import BACKBONES, Backbone
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKBONES, TINY, Backbone(tiny_backbone))
+        yield
 
 
 @pytest.fixture(scope="session")

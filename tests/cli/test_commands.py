@@ -124,7 +124,8 @@ def test_a_finished_fold_is_skipped_and_other_settings_are_refused(ens: Ens, tra
 
 
 def test_a_flag_beats_the_environment(ens: Ens, faces: Path, tmp_path: Path) -> None:
-    settings = {**SMALL, "ENS_EPOCHS": "7"}
+    """With the network that recipes name."""
+    settings = {**SMALL, "ENS_BACKBONE": "resnet18", "ENS_EPOCHS": "7"}
     done = ens("train-mask", "--epochs", 1, "--fold", 1, "--run", tmp_path / "run", ENS_DATA=str(faces), **settings)
     assert done.code == 0, done.err
     stored = json.loads((tmp_path / "run" / "experts" / "mask" / "expert.json").read_text())

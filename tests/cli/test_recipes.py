@@ -102,7 +102,8 @@ def test_a_dry_run_prints_the_plan_and_touches_nothing(ens: Ens, faces: Path, tm
 def test_a_dry_run_refuses_what_the_training_would(
     ens: Ens, faces: Path, tmp_path: Path, edit: str, code: int, message: str
 ) -> None:
-    done = ens("train-mask", "--data", faces, "--dry-run", "--set", edit, cwd=tmp_path, **SMALL)
+    real = {**SMALL, "ENS_BACKBONE": "resnet18"}
+    done = ens("train-mask", "--data", faces, "--dry-run", "--set", edit, cwd=tmp_path, **real)
     assert done.code == code
     assert message in done.err.splitlines()[-1]
     assert tree(tmp_path) == {}

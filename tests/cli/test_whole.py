@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from command_line import SMALL, Ens
+from command_line import SMALL, TINY, Ens
 
 from ensemble_kit.recipe.quickstart import run_quickstart
 from ensemble_kit.recipe.run import Silent
@@ -62,7 +62,7 @@ def test_a_run_refuses_other_folds_and_other_data(ens: Ens, faces: Path, trained
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("quick") / "start"
-    flags = {"epochs": 1, "min_steps": 0, "size": (32, 24), "threads": 1, "jobs": 1}
+    flags = {"backbone": TINY, "epochs": 1, "min_steps": 0, "size": (32, 24), "threads": 1, "jobs": 1}
     run_quickstart(out, Silent(), people=36, seed=1, flags=flags)
     return out
 
@@ -78,7 +78,7 @@ def test_quickstart_leaves_what_it_promises(quick: Path) -> None:
 
 def test_quickstart_again_skips_and_other_settings_are_refused(quick: Path, ens: Ens) -> None:
     listening = Listening()
-    flags = {"epochs": 1, "min_steps": 0, "size": (32, 24), "threads": 1}
+    flags = {"backbone": TINY, "epochs": 1, "min_steps": 0, "size": (32, 24), "threads": 1}
     run_quickstart(quick, listening, people=36, seed=1, flags=flags)
     assert sum("done before, skipped" in line for line in listening.lines) == 12
     refused = ens("quickstart", "--out", quick, "--people", 40)

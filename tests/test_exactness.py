@@ -1,4 +1,4 @@
-"""The exactness that the library promises, each promise on 2,000 random cases, and bad input in one table."""
+"""The exactness that the library promises, each promise on random cases, and bad input in one table."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from core_oracles import (
 from exact_cases import ROUTES, RULES, VOTE_AT, combine, crowd, fixed_options, numbers_of, rows_of
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from random_cases import SEEDS, tried_on
 
 from ensemble_kit import ensemble as module
 from ensemble_kit.arrays import FloatArray
@@ -41,18 +42,12 @@ from ensemble_kit.schema import Attribute, Schema
 from ensemble_kit.submission import read_submission, read_template
 from ensemble_kit.voting import FIXED_VOTES
 
-SEEDS = st.integers(0, 2**32 - 1)
-THOROUGH = settings(max_examples=2000, deadline=None)
-QUICK = settings(max_examples=300, deadline=None)
-"""Of what is slow, with its 2,000 examples, under -m slow."""
-
 
 def joint_of(case: Case, **options: Any) -> FloatArray:
     return np.asarray(combine(case, dtype="float64", **options).joint.layers[0])
 
 
-@THOROUGH
-@given(SEEDS, st.booleans(), st.sampled_from(ROUTES))
+@tried_on(SEEDS, st.booleans(), st.sampled_from(ROUTES), few=300)
 def test_the_joint_is_brute_force(seed: int, taxonomy: bool, route: str) -> None:
     """Up to five attributes, blocks, sets of classes, pooled fallbacks; where rounding decides a route, its sum only."""
     case = random_case(seed, taxonomy=taxonomy, max_attributes=5, n_samples=3, rich=True)
@@ -78,8 +73,7 @@ def test_two_oracles_agree(seed: int, taxonomy: bool, route: str) -> None:
             np.testing.assert_allclose(by_prefix, expected[row], rtol=0, atol=1e-12)
 
 
-@THOROUGH
-@given(SEEDS)
+@tried_on(SEEDS, few=300)
 def test_soft_gives_back_the_roots_and_every_child_given_its_state(seed: int) -> None:
     case = random_case(seed, taxonomy=False, max_attributes=4, n_samples=3)
     result = combine(case, dtype="float64")
@@ -108,8 +102,7 @@ def test_soft_gives_back_the_roots_and_every_child_given_its_state(seed: int) ->
             np.testing.assert_allclose(found.layers[0][:, columns], root.layers[0], rtol=0, atol=1e-12)
 
 
-@THOROUGH
-@given(SEEDS)
+@tried_on(SEEDS, few=300)
 def test_hard_picks_greedily_from_the_top(seed: int) -> None:
     """Node by node the asked expert's most probable class, by names; the top-down decision on the soft joint too."""
     case = random_case(seed, taxonomy=False, blocks=False, max_attributes=4, n_samples=3, rich=True)
@@ -132,7 +125,8 @@ def test_hard_picks_greedily_from_the_top(seed: int) -> None:
 CHOICES = list(product(ROUTES, RULES, VOTE_AT))
 
 
-def check_bits(seed: int, taxonomy: bool, choice: tuple[str, str, str]) -> None:
+@tried_on(SEEDS, st.booleans(), st.sampled_from(CHOICES), few=100)
+def test_a_row_alone_is_the_row_in_any_batch(seed: int, taxonomy: bool, choice: tuple[str, str, str]) -> None:
     """Bit for bit with all fitted quantities fixed: a row alone, another order, duplicates, blocks of a few rows."""
     random = np.random.default_rng(seed)
     n_samples = int(random.integers(1, 20))
@@ -155,19 +149,6 @@ def assert_same(found: dict[str, Any], whole: dict[str, Any], rows: Any) -> None
         assert np.array_equal(found[name], values[rows], equal_nan=values.dtype.kind == "f"), name
 
 
-@QUICK
-@given(SEEDS, st.booleans(), st.sampled_from(CHOICES))
-def test_a_row_alone_is_the_row_in_any_batch(seed: int, taxonomy: bool, choice: tuple[str, str, str]) -> None:
-    check_bits(seed, taxonomy, choice)
-
-
-@pytest.mark.slow
-@THOROUGH
-@given(SEEDS, st.booleans(), st.sampled_from(CHOICES))
-def test_a_row_alone_is_the_row_in_any_batch_often(seed: int, taxonomy: bool, choice: tuple[str, str, str]) -> None:
-    check_bits(seed, taxonomy, choice)
-
-
 @pytest.mark.parametrize("choice", CHOICES, ids="-".join)
 def test_every_route_and_vote_keeps_a_rows_bits(choice: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The same for each combination by itself, so that none is left to chance."""
@@ -182,7 +163,8 @@ def test_every_route_and_vote_keeps_a_rows_bits(choice: tuple[str, str, str], mo
         assert_same(found, whole, rows)
 
 
-def test_twenty_hash_seeds_give_the_same_bits() -> None:
+@pytest.mark.parametrize("n_seeds", [6, pytest.param(20, marks=pytest.mark.slow)])
+def test_hash_seeds_give_the_same_bits(n_seeds: int) -> None:
     """All routes and votes, a taxonomy; and conditions and experts written the other way round."""
 
     def run(seed: int) -> list[str]:
@@ -193,7 +175,7 @@ def test_twenty_hash_seeds_give_the_same_bits() -> None:
         return found.stdout.split()
 
     with ThreadPoolExecutor(2) as pool:
-        outputs = list(pool.map(run, range(20)))
+        outputs = list(pool.map(run, range(n_seeds)))
     assert all(output == outputs[0] for output in outputs)
     assert [len(digest) for digest in outputs[0]] == [64] * 4
     assert len(set(outputs[0])) == 3
@@ -230,33 +212,20 @@ def check_votes(case: Case, options: dict[str, Any], random: np.random.Generator
     assert np.array_equal(run([0, 1, 2], strangers=2)[0], joint)
 
 
-def check_random_votes(seed: int, taxonomy: bool, vote: str, vote_at: str, route: str) -> None:
+VOTE = (st.sampled_from(FIXED_VOTES), st.sampled_from(VOTE_AT))
+
+
+@tried_on(SEEDS, st.booleans(), *VOTE, st.sampled_from(ROUTES), few=100)
+@example(176, True, "rank", "expert", "hard")  # a tie among the classes possible here, below the highest of all
+@example(445469454, True, "rank", "expert", "hard")  # equal beliefs, added up otherwise
+def test_voters_count_by_weight_alone(seed: int, taxonomy: bool, vote: str, vote_at: str, route: str) -> None:
     case = random_case(seed, taxonomy=taxonomy, max_attributes=3, n_samples=4, rich=True)
     if case.schema.n_joint > 1:
         options = {"vote": vote, "vote_at": vote_at, "route": route}
         check_votes(crowd(case, seed), options, np.random.default_rng(seed))
 
 
-VOTE = (st.sampled_from(FIXED_VOTES), st.sampled_from(VOTE_AT))
-
-
-@QUICK
-@example(176, True, "rank", "expert", "hard")  # a tie among the classes possible here, below the highest of all
-@example(445469454, True, "rank", "expert", "hard")  # equal beliefs, added up otherwise
-@given(SEEDS, st.booleans(), *VOTE, st.sampled_from(ROUTES))
-def test_voters_count_by_weight_alone(seed: int, taxonomy: bool, vote: str, vote_at: str, route: str) -> None:
-    check_random_votes(seed, taxonomy, vote, vote_at, route)
-
-
-@pytest.mark.slow
-@THOROUGH
-@given(SEEDS, st.booleans(), *VOTE, st.sampled_from(ROUTES))
-def test_voters_count_by_weight_alone_often(seed: int, taxonomy: bool, vote: str, vote_at: str, route: str) -> None:
-    check_random_votes(seed, taxonomy, vote, vote_at, route)
-
-
-@QUICK
-@given(SEEDS, *VOTE, st.booleans())
+@tried_on(SEEDS, *VOTE, st.booleans(), few=100)
 def test_nor_do_ties_of_tenths_fall_by_the_voters_order(seed: int, vote: str, vote_at: str, flat: bool) -> None:
     """0.1 + 0.2 + 0.3 rounds by its order, and a third of these rows tie: voted flat, or node by node and routed hard."""
     random, schema = np.random.default_rng(seed), face_schema()

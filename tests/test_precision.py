@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from core_oracles import FACE_GRAPH, Case, face_experts, face_schema, random_case, sample_ids
 from exact_cases import crowd
-from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_cases import SEEDS, tried_on
 
 from ensemble_kit import ensemble as module
 from ensemble_kit.arrays import FloatArray
@@ -21,9 +21,7 @@ from ensemble_kit.graph import Graph
 from ensemble_kit.predictions import Predictions, load_predictions, save_predictions
 from ensemble_kit.schema import Attribute, Schema
 
-SEEDS = st.integers(0, 2**32 - 1)
 ROUTES = st.sampled_from(["hard", "soft"])
-MANY = settings(max_examples=300, deadline=None)
 
 
 def singled(case: Case) -> Case:
@@ -61,16 +59,14 @@ def check_same(case: Case, **options: Any) -> None:
         np.testing.assert_allclose(quick.confidence[node], confidence, rtol=1e-5)
 
 
-@MANY
-@given(SEEDS, st.booleans(), ROUTES)
+@tried_on(SEEDS, st.booleans(), ROUTES, few=300)
 def test_float32_is_float64(seed: int, taxonomy: bool, route: str) -> None:
     case = random_case(seed, taxonomy=taxonomy, max_attributes=4, n_samples=6, rich=True)
     if case.schema.n_joint > 1 and not case.edges:
         check_same(singled(crowd(case, seed)), route=route)
 
 
-@MANY
-@given(SEEDS, ROUTES, st.integers(1, 6), st.floats(0, 0.3), st.floats(0, 0.3))
+@tried_on(SEEDS, ROUTES, st.integers(1, 6), st.floats(0, 0.3), st.floats(0, 0.3), few=100)
 def test_ties_and_silent_voters_and_gaps_too(
     seed: int, route: str, n_voters: int, silent: float, decided: float
 ) -> None:

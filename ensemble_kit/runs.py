@@ -11,7 +11,7 @@ results/                       submission, joint probabilities, scores
 from __future__ import annotations
 
 import platform
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -70,6 +70,11 @@ class FinishedFold:
         """The checkpoint that its training kept, also where a soup has taken its place since."""
         before = self.folder / "trained.safetensors"
         return before if before.is_file() else self.checkpoint
+
+
+def held_out_probs(fold: FinishedFold) -> FloatArray:
+    """What a finished fold answers for the photos that it held out, `(n_held_out, n_columns)`."""
+    return read_array(fold.folder / "oof.npy")
 
 
 @dataclass(frozen=True)
@@ -270,14 +275,22 @@ class Run:
     def predictions_folder(self, name: str) -> Path:
         return self.folder / "predictions" / name
 
-    def out_of_fold(self) -> list[Predictions]:
+    def out_of_fold(
+        self, seed: int | None = None, read: Callable[[FinishedFold], FloatArray] = held_out_probs
+    ) -> list[Predictions]:
         """Per expert, each held-out sample predicted by the fold that never saw its group; the mean over its seeds.
 
         Rows of folds that are not finished, or of samples that are in training only, are NaN (not computed).
+
+        Args:
+            seed: only the trainings with this seed; all when left out.
+            read: gives a fold's probabilities `(n_held_out, n_columns)`.
         """
         experts: dict[Path, tuple[FinishedFold, FloatArray, IntArray]] = {}
         for fold in self.finished():
-            values = read_array(fold.folder / "oof.npy")
+            if seed is not None and fold.seed != seed:
+                continue
+            values = read(fold)
             rows = np.flatnonzero(self.folds == fold.fold)
             if len(values) != len(rows):
                 raise DataError(f"{fold.folder / 'oof.npy'}: expected {len(rows)} rows, found {len(values)}")

@@ -11,7 +11,20 @@ from typing import Annotated
 
 import typer
 
-from ensemble_kit.cli import answers, combine, compare_runs, data, diagnose, fit, predict, recipes, run, soup, train
+from ensemble_kit.cli import (
+    answers,
+    beliefs,
+    combine,
+    compare_runs,
+    data,
+    diagnose,
+    fit,
+    predict,
+    recipes,
+    run,
+    soup,
+    train,
+)
 from ensemble_kit.errors import EnsembleKitError
 
 app = typer.Typer(
@@ -44,6 +57,7 @@ diagnose.add_to(app)
 fit.add_to(app)
 answers.add_to(app)
 compare_runs.add_to(app)
+beliefs.add_to(app)
 data.add_to(app)
 recipes.add_to(app)
 soup.add_to(app)

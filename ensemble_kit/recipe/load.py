@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,7 +32,7 @@ from ensemble_kit.recipe.settings import (
 from ensemble_kit.recipe.taxonomy import side_by_side, taxonomy_of
 from ensemble_kit.schema import Attribute, Schema
 
-SECTIONS = ("schema", "graph", "data", "train", "experts", "predict", "combine", "variants")
+SECTIONS = ("schema", "graph", "data", "train", "experts", "predict", "combine", "variants", "beliefs")
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
@@ -218,14 +219,68 @@ def load_recipe(name: str | Path, edits: Sequence[str] = (), variant: str | None
         UsageError: an unknown name or key, a value out of range, a graph that does not fit the schema.
         DataError: the file is not TOML, or its paths file is missing or no table of paths.
     """
+    path, written = read_sections(name)
+    asked = tuple(parse_edit(text) for text in edits)
+    with naming(path):
+        return _chosen(path, written, asked, variant)
+
+
+def load_variants(name: str | Path, edits: Sequence[str] = ()) -> dict[str, Recipe]:
+    """Every variant of a recipe, by its name, with edits made below them: a variant's own values stay.
+
+    Args:
+        edits: of the values that the variants share, as in `train.epochs=3`; or of one variant alone, laid over it, as
+            in `variants.focal.train.epochs=5`.
+
+    Raises:
+        UsageError, DataError: as `load_recipe`; an edit of a variant that is not there.
+    """
+    path, written = read_sections(name)
+    asked = [parse_edit(text) for text in edits]
+    with naming(path):
+        _check_sections(written)
+        variants = written.get("variants", {})
+        shared = edited({k: v for k, v in written.items() if k != "variants"}, [e for e in asked if not _is_own(e)])
+        own = [Edit(edit.path[1:], edit.value) for edit in asked if _is_own(edit)]
+        for edit in own:
+            if edit.path[0] not in variants:
+                raise UsageError(f"--set variants.{edit.dotted}: no such variant{nearest(edit.path[0], variants)}")
+            if len(edit.path) < 3:
+                raise UsageError(f"--set variants.{edit.dotted}: set a key of a section, as in train.epochs=5")
+        found = {}
+        for variant in variants:
+            sections = with_variant({**shared, "variants": variants}, variant)
+            over = [Edit(edit.path[1:], edit.value) for edit in own if edit.path[0] == variant]
+            try:
+                found[variant] = _recipe(path, edited(sections, over), (), tuple(variants))
+            except UsageError as error:
+                raise UsageError(f"variants.{variant}: {error}") from None
+        return {name: replace(one, name=f"{one.name}-{name}") for name, one in found.items()}
+
+
+def _is_own(edit: Edit) -> bool:
+    return edit.path[0] == "variants"
+
+
+def read_sections(name: str | Path) -> tuple[Path, dict[str, Any]]:
+    """A recipe's file, and what is written in it; nothing is checked yet.
+
+    Raises:
+        UsageError: an unknown name.
+        DataError: the file is not TOML.
+    """
     path = find_recipe(str(name))
     try:
-        written = tomllib.loads(path.read_text("utf-8"))
+        return path, tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not readable as TOML ({error})") from None
-    asked = tuple(parse_edit(text) for text in edits)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Errors raised inside say which file they are about."""
     try:
-        return _chosen(path, written, asked, variant)
+        yield
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
     except DataError as error:  # the paths file names itself

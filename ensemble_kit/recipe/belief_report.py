@@ -92,7 +92,7 @@ class BeliefReport:
 
     def text(self) -> str:
         """The table in plain text, at most 80 columns wide."""
-        lines = [self._head(), "", f"{'belief':<{SAYS}}  {'difference a - b':<25}  verdict"]
+        lines = [wrap(self._head()), "", f"{'belief':<{SAYS}}  {'difference a - b':<25}  verdict"]
         for row in self.beliefs:
             first, *more = textwrap.wrap(row.says, SAYS) or [""]
             lines.append(f"{first:<{SAYS}}  {row.told:<25}  {row.verdict}")

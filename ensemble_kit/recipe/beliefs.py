@@ -2,38 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ensemble_kit.arrays import FloatArray, IdArray, IntArray
+from ensemble_kit.arrays import FloatArray, IntArray
 from ensemble_kit.diagnosis.claims import claim_bounds, seed_errors, verdict
-from ensemble_kit.ensemble import ConditionalEnsemble
 from ensemble_kit.errors import DataError
-from ensemble_kit.files import read_array, write_array
-from ensemble_kit.graph import Graph
+from ensemble_kit.files import read_json
 from ensemble_kit.metrics import Tally, View
 from ensemble_kit.predictions import Predictions
-from ensemble_kit.recipe.belief_file import JOINT, Belief, BeliefFile, Side
+from ensemble_kit.recipe.belief_answers import answers_of
+from ensemble_kit.recipe.belief_file import JOINT, MACHINE, Belief, BeliefFile, Side
 from ensemble_kit.recipe.belief_report import ArmRow, BeliefReport, BeliefRow, plan_text
-from ensemble_kit.recipe.load import ExpertSpec, Recipe
 from ensemble_kit.recipe.run import Watcher, check_experts, open_run
-from ensemble_kit.runs import FinishedFold, Run, held_out_probs
+from ensemble_kit.runs import Run
 from ensemble_kit.structures.answers import marginal_labels
 from ensemble_kit.structures.scorer import Measured, Scorer
 
-Answers = list[Predictions]
-"""One answer a voter: the seeds alone, or the one of their vote; in the order of the run's samples."""
-
 Key = tuple[Side, str]
-"""A side, and what of it is scored."""
+"""A side, and what of it is scored: an attribute or JOINT."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measure:
+    """A side's score, the mean over its seeds, with draws of people; and each metric with each seed."""
+
+    together: Measured
+    by_seed: Mapping[str, FloatArray]
 
 
 def arm_folder(root: Path, arm: str) -> Path:
     """Where an arm's run lies: an ordinary run, which `ens compare-runs` and the others read as well."""
     return Path(root) / "arms" / arm
+
+
+def plan_beliefs(file: BeliefFile, beliefs: Sequence[Belief], data: Path | None, root: Path, watcher: Watcher) -> str:
+    """What `train_arms` would do, arm by arm; nothing is written."""
+    from ensemble_kit.recipe.planning import plan_run
+
+    rows = []
+    for arm in file.trainings(beliefs):
+        plan = plan_run(file.arms[arm], data, arm_folder(root, arm), file.arms[arm].experts, watcher)
+        left = [fold for fold in plan.folds if fold.is_to_train]
+        rows.append((arm, len(left), len(plan.folds), sum(fold.n_train * fold.epochs for fold in left)))
+    return plan_text(rows)
 
 
 def train_arms(file: BeliefFile, beliefs: Sequence[Belief], data: Path | None, root: Path, watcher: Watcher) -> None:
@@ -56,26 +72,8 @@ def train_arms(file: BeliefFile, beliefs: Sequence[Belief], data: Path | None, r
         train_experts(run, recipe, recipe.experts, watcher)
 
 
-def plan_beliefs(file: BeliefFile, beliefs: Sequence[Belief], data: Path | None, root: Path, watcher: Watcher) -> str:
-    """What `train_arms` would do, arm by arm; nothing is written."""
-    from ensemble_kit.recipe.planning import plan_run
-
-    rows = []
-    for arm in file.trainings(beliefs):
-        plan = plan_run(file.arms[arm], data, arm_folder(root, arm), file.arms[arm].experts, watcher)
-        left = [fold for fold in plan.folds if fold.is_to_train]
-        rows.append((arm, len(left), len(plan.folds), sum(fold.n_train * fold.epochs for fold in left)))
-    return plan_text(rows)
-
-
 def weigh_beliefs(
-    file: BeliefFile,
-    beliefs: Sequence[Belief],
-    root: Path,
-    watcher: Watcher,
-    *,
-    n_boot: int = 2000,
-    seed: int = 0,
+    file: BeliefFile, beliefs: Sequence[Belief], root: Path, watcher: Watcher, *, n_boot: int = 2000, seed: int = 0
 ) -> BeliefReport:
     """Reads every belief whose arms are trained off their out-of-fold answers.
 
@@ -88,44 +86,43 @@ def weigh_beliefs(
         DataError: nothing is trained yet, or arms were trained on other samples or folds.
     """
     done = [belief for belief in beliefs if all(_is_done(file, root, side.arm) for side in belief.sides)]
-    not_run = [belief for belief in beliefs if belief not in done]
     if not done:
-        raise DataError(f"{root}: no belief has both its arms trained; train them with ens beliefs --run {root}")
-    arms = {arm: _Arm(arm, file.arms[arm], Run.open(arm_folder(root, arm))) for arm in file.trainings(done)}
-    _refuse_unlike(arms)
-    answers = _all_answers(file, done, arms, watcher)
-    measured, by_seed, rows = _scored(done, answers, next(iter(arms.values())).run, n_boot, seed)
-    people = next(iter(arms.values())).run.table.groups[rows]
-    n_people = len(np.unique(people))
+        raise DataError(f"{root}: no belief has both its arms trained; train them with ens beliefs, without --report")
+    runs = {arm: Run.open(arm_folder(root, arm)) for arm in file.trainings(done)}
+    first = _alike(list(runs.values()))
+    answers: dict[Key, list[Predictions]] = {}
+    for side, what in [(side, belief.attribute) for belief in done for side in belief.sides]:
+        if (side, what) not in answers:
+            arm = file.trained_as[side.arm]
+            answers[side, what] = answers_of(file.arms[arm], runs[arm], side, what, file.seeds, watcher)
+    measured, rows = _measured(answers, first, n_boot, seed)
+    n_people = len(np.unique(first.table.groups[rows]))
     return BeliefReport(
-        file=str(file.path.name),
-        data=str(next(iter(arms.values())).run.data),
+        file=file.path.name,
+        data=str(first.data),
         n_samples=len(rows),
         n_people=n_people,
-        n_folds=next(iter(arms.values())).run.n_folds,
+        n_folds=first.n_folds,
         seeds=file.seeds,
         n_boot=n_boot,
-        beliefs=tuple(_rows(done, measured, by_seed, n_people)),
-        not_run=tuple((belief.name, belief.says) for belief in not_run),
-        arms=tuple(_arm_row(side, what, metric, measured, by_seed, arms[file.trained_as[side.arm]].run)
-                   for (side, what), metric in _looked_at(done).items()),
-    )  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class _Arm:
-    name: str
-    recipe: Recipe
-    run: Run
+        beliefs=tuple(_rows(done, measured, n_people)),
+        not_run=tuple((belief.name, belief.says) for belief in beliefs if belief not in done),
+        arms=tuple(_arm_rows(done, measured, {side: runs[file.trained_as[side.arm]] for side, _ in answers})),
+    )
 
 
 def _is_done(file: BeliefFile, root: Path, arm: str) -> bool:
-    """Whether every fold and seed of every expert of the arm is finished."""
+    """Whether every fold and seed of every expert of the arm is finished.
+
+    Raises:
+        DataError: they were trained with other settings than the file has now.
+    """
     name = file.trained_as[arm]
     folder = arm_folder(root, name)
     if not (folder / "run.json").is_file():
         return False
     run = Run.open(folder)
+    _refuse_other(file, name, run)
     there = {(one.attributes, tuple(one.condition.items()), one.fold, one.seed) for one in run.finished()}
     return all(
         (spec.attributes, tuple(spec.condition.items()), fold, seed) in there
@@ -135,210 +132,130 @@ def _is_done(file: BeliefFile, root: Path, arm: str) -> bool:
     )
 
 
-def _refuse_unlike(arms: Mapping[str, _Arm]) -> None:
-    first, *others = arms.values()
-    for other in others:
-        same = other.run.info["samples_sha256"] == first.run.info["samples_sha256"]
-        if not same or (other.run.folds != first.run.folds).any():
+def _refuse_other(file: BeliefFile, name: str, run: Run) -> None:
+    for spec in file.arms[name].experts:
+        written = run.expert_folder(spec.attributes, spec.condition) / "expert.json"
+        if not written.is_file():
+            continue
+        wanted = file.arms[name].settings_for(spec.attributes, condition=spec.condition).model_dump(mode="json")
+        there = read_json(written)["settings"]
+        unlike = [key for key, value in wanted.items() if key not in MACHINE and there.get(key, value) != value]
+        if unlike:
             raise DataError(
-                f"{other.run.folder}: trained on other samples or folds than {first.run.folder}; name another --run"
+                f"{written.parent}: trained with other settings ({unlike[0]}: {there[unlike[0]]} there, "
+                f"{wanted[unlike[0]]} now); name the --set it was trained with, or another --run"
             )
 
 
-def _all_answers(
-    file: BeliefFile, beliefs: Sequence[Belief], arms: Mapping[str, _Arm], watcher: Watcher
-) -> dict[Key, Answers]:
-    found: dict[Key, Answers] = {}
-    for belief in beliefs:
-        for side in belief.sides:
-            if (side, belief.attribute) not in found:
-                arm = arms[file.trained_as[side.arm]]
-                found[side, belief.attribute] = answers_of(
-                    arm.recipe, arm.run, side, belief.attribute, file.seeds, watcher
-                )
-    return found
+def _alike(runs: Sequence[Run]) -> Run:
+    """The first of them; DataError where another one has other samples or folds."""
+    first, *others = runs
+    for other in others:
+        is_same = other.info["samples_sha256"] == first.info["samples_sha256"]
+        if not is_same or (other.folds != first.folds).any():
+            raise DataError(
+                f"{other.folder}: trained on other samples or folds than {first.folder}; name another --run"
+            )
+    return first
 
 
-def answers_of(recipe: Recipe, run: Run, side: Side, attribute: str, seeds: Sequence[int], watcher: Watcher) -> Answers:
-    """What an arm answers for one attribute (or the joint class), read as the side says."""
-    if side.reading == "vote":
-        return [answer(run.out_of_fold(), recipe, attribute)]
-    read = _souped(recipe, run, side.last, watcher) if side.reading == "soup" else held_out_probs
-    return [answer(run.out_of_fold(seed, read), recipe, attribute) for seed in seeds]
-
-
-def answer(experts: Sequence[Predictions], recipe: Recipe, attribute: str) -> Predictions:
-    """The attribute's answer along the arm's graph: of the node that predicts it and those that it is conditioned on.
-
-    Raises:
-        UsageError: an expert that the graph asks for is missing.
-    """
-    schema = recipe.schema
-    nodes = list(recipe.graph.nodes)
-    if attribute != JOINT:
-        wanted = {attribute}
-        for node in reversed(nodes):  # parents come before children
-            if wanted & set(node.attributes):
-                wanted |= {*node.attributes, *node.parents}
-        nodes = [node for node in nodes if wanted & set(node.attributes)]
-    names = schema.in_order([name for node in nodes for name in node.attributes])
-    own = [
-        expert.in_classes_of(schema) for expert in experts if any(set(expert.names) == set(n.attributes) for n in nodes)
-    ]
-    if len(nodes) == 1 and len(own) == 1 and not own[0].condition and len(own[0].names) == 1:
-        return own[0]
-    graph = Graph({node.attributes: node.parents for node in nodes})
-    ensemble = ConditionalEnsemble(schema.block(names), graph, own, fallback=recipe.combine.fallback)
-    return ensemble.combine(route=recipe.combine.route).joint
-
-
-def _souped(recipe: Recipe, run: Run, last: int, watcher: Watcher) -> Callable[[FinishedFold], FloatArray]:
-    """Answers of soups: computed once, kept in the run by the checkpoint that the training ended with."""
-
-    def read(fold: FinishedFold) -> FloatArray:
-        kept = run.folder / "soups" / f"{fold.checkpoint_sha256[:16]}-last{last}.npy"
-        if not kept.is_file():
-            write_array(kept, _soup(recipe, run, fold, last, watcher))
-        return read_array(kept)
-
-    return read
-
-
-def _soup(recipe: Recipe, run: Run, fold: FinishedFold, last: int, watcher: Watcher) -> FloatArray:
-    from ensemble_kit.recipe.train import job_of, photos_for
-    from ensemble_kit.training.soup_answers import soup_answers
-
-    spec = ExpertSpec(fold.attributes, fold.condition)
-    settings = recipe.settings_for(spec.attributes, condition=spec.condition)
-    settings = settings.model_copy(update={"seed": fold.seed, "seeds": ()})
-    photos = photos_for(run, settings, watcher)
-    job = job_of(run, spec, settings, fold.fold)
-    return soup_answers(job, table=run.table, folds=run.folds, photos=photos, folder=fold.folder, last=last)
-
-
-def _looked_at(beliefs: Sequence[Belief]) -> dict[Key, str]:
-    """Every side and attribute, with the metric of the belief that first names it."""
-    found: dict[Key, str] = {}
-    for belief in beliefs:
-        for side in belief.sides:
-            found.setdefault((side, belief.attribute), belief.metric)
-    return found
-
-
-def _scored(
-    beliefs: Sequence[Belief], answers: Mapping[Key, Answers], run: Run, n_boot: int, seed: int
-) -> tuple[dict[Key, Measured], dict[Key, list[dict[str, float]]], IntArray]:
-    """Scores of every side on the photos that all answered: over people, and seed by seed."""
-    table = run.table
-    whats = dict.fromkeys(belief.attribute for belief in beliefs)
-    truth = {what: table.joint() if what == JOINT else table.numbers(what) for what in whats}
-    keep = run.folds >= 0
-    for what in whats:
-        keep &= truth[what] >= 0
-    for found in answers.values():
-        for one in found:
-            keep &= np.isfinite(_aligned(one, table.ids).layers[0]).all(axis=1)
+def _measured(
+    answers: Mapping[Key, Sequence[Predictions]], run: Run, n_boot: int, seed: int
+) -> tuple[dict[Key, Measure], IntArray]:
+    """Scores of every side on the photos that all answered, and the rows of those."""
+    truth = {what: run.table.joint() if what == JOINT else run.table.numbers(what) for _, what in answers}
+    keep = np.all([run.folds >= 0, *(true >= 0 for true in truth.values())], axis=0)
+    for one in (one for found in answers.values() for one in found):
+        keep &= np.isfinite(one.layers[0]).all(axis=1)
     rows = np.flatnonzero(keep)
     if not len(rows):
         raise DataError(f"{run.folder}: no labelled photo is answered by every arm")
-    sizes = {what: run.schema.n_joint if what == JOINT else len(run.schema[what].classes) for what in whats}
     tallies = {
         (side, what): [
-            Tally(truth[what][rows], _labels(_aligned(one, table.ids).select(rows), run, what), [View.all(sizes[what])])
+            Tally(truth[what][rows], _labels(one.select(rows), run, what), [View.all(_n_classes(run, what))])
             for one in found
         ]
         for (side, what), found in answers.items()
     }
-    measured = Scorer(table.groups[rows], n_boot, seed).measure(tallies)
-    alone = Scorer(None, 1, 0)
-    by_seed = {key: [alone.measure({key: [tally]})[key][0].values for tally in own] for key, own in tallies.items()}
-    return {key: found[0] for key, found in measured.items()}, by_seed, rows
+    together = Scorer(run.table.groups[rows], n_boot, seed).measure(tallies)
+    single = {(key, n): [tally] for key, own in tallies.items() for n, tally in enumerate(own)}
+    alone = {name: found[0].values for name, found in Scorer(None, 1, 0).measure(single).items()}
+    return {
+        key: Measure(
+            found[0],
+            {metric: np.array([alone[key, n][metric] for n in range(len(tallies[key]))]) for metric in found[0].values},
+        )
+        for key, found in together.items()
+    }, rows
 
 
-def _aligned(answer: Predictions, ids: IdArray) -> Predictions:
-    """In the order of the run's samples, which is the order of every answer that a run gives."""
-    assert answer.ids.tolist() == ids.tolist()
-    return answer
+def _n_classes(run: Run, what: str) -> int:
+    return run.schema.n_joint if what == JOINT else len(run.schema[what].classes)
 
 
 def _labels(answer: Predictions, run: Run, what: str) -> IntArray:
     if what != JOINT:
         return marginal_labels(answer, what)
-    number = run.schema.encode(
-        {
-            name: np.array([run.schema[name].index(row[i]) for row in answer.classes])
-            for i, name in enumerate(answer.names)
-        }
-    )
-    column = answer.labels()
-    return np.where(column < 0, -1, number[column])
+    joint = answer.in_classes_of(run.schema)
+    assert joint.names == run.schema.names
+    return joint.labels()
 
 
-def _rows(
-    beliefs: Sequence[Belief],
-    measured: Mapping[Key, Measured],
-    by_seed: Mapping[Key, list[dict[str, float]]],
-    n_people: int,
-) -> list[BeliefRow]:
-    values, draws, spreads, kinds = [], [], [], []
+def _rows(beliefs: Sequence[Belief], measured: Mapping[Key, Measure], n_people: int) -> list[BeliefRow]:
+    sides = [tuple(measured[side, belief.attribute] for side in belief.sides) for belief in beliefs]
+    scores = [
+        tuple(one.together.values[belief.metric] for one in own) for belief, own in zip(beliefs, sides, strict=True)
+    ]
+    spreads = [
+        a.by_seed[belief.metric] - b.by_seed[belief.metric] for belief, (a, b) in zip(beliefs, sides, strict=True)
+    ]
+    draws = [a.together.gain_over(b.together, belief.metric) for belief, (a, b) in zip(beliefs, sides, strict=True)]
+    seeds = seed_errors(spreads, [belief.a.arm == belief.b.arm for belief in beliefs])
+    values = [a - b for a, b in scores]
+    bounds = claim_bounds(values, [one for one in draws if one is not None], n_people, seeds)
+    return [
+        BeliefRow(
+            name=belief.name,
+            says=belief.says,
+            a=str(belief.a),
+            b=str(belief.b),
+            claim=belief.claim,
+            margin=belief.margin,
+            attribute=belief.attribute,
+            metric=belief.metric,
+            a_score=a_score,
+            b_score=b_score,
+            difference=a_score - b_score,
+            interval=bound.interval,
+            people_error=bound.people_error,
+            seed_error=None if error is None else error.error,
+            by_seed=tuple(spread.tolist()),
+            verdict=verdict(belief.claim, bound.interval, belief.margin),
+        )
+        for belief, (a_score, b_score), bound, error, spread in zip(
+            beliefs, scores, bounds, seeds, spreads, strict=True
+        )
+    ]
+
+
+def _arm_rows(beliefs: Sequence[Belief], measured: Mapping[Key, Measure], runs: Mapping[Side, Run]) -> list[ArmRow]:
+    """Every side with what is scored of it, by the metric of the belief that first names it."""
+    looks: dict[Key, str] = {}
     for belief in beliefs:
-        a, b = measured[belief.a, belief.attribute], measured[belief.b, belief.attribute]
-        values.append(a.values[belief.metric] - b.values[belief.metric])
-        gain = a.gain_over(b, belief.metric)
-        assert gain is not None
-        draws.append(gain)
-        a_seeds, b_seeds = (
-            np.array([one[belief.metric] for one in by_seed[side, belief.attribute]]) for side in belief.sides
-        )
-        spreads.append(a_seeds - b_seeds)  # a vote is one answer: it is set against each seed
-        kinds.append(belief.a.arm == belief.b.arm)
-    seeds = seed_errors(spreads, kinds)
+        for side in belief.sides:
+            looks.setdefault((side, belief.attribute), belief.metric)
     found = []
-    for belief, value, bounds, spread, error in zip(
-        beliefs, values, claim_bounds(values, draws, n_people, seeds), spreads, seeds, strict=True
-    ):
-        found.append(
-            BeliefRow(
-                name=belief.name,
-                says=belief.says,
-                a=str(belief.a),
-                b=str(belief.b),
-                claim=belief.claim,
-                margin=belief.margin,
-                attribute=belief.attribute,
-                metric=belief.metric,
-                a_score=measured[belief.a, belief.attribute].values[belief.metric],
-                b_score=measured[belief.b, belief.attribute].values[belief.metric],
-                difference=value,
-                interval=bounds.interval,
-                people_error=bounds.people_error,
-                seed_error=None if error is None else bounds.seed_error,
-                by_seed=tuple(float(one) for one in spread),
-                verdict=verdict(belief.claim, bounds.interval, belief.margin),
-            )
-        )
+    for (side, what), metric in looks.items():
+        one = measured[side, what]
+        score = one.together.score()
+        interval = score.macro_f1_interval if metric == "macro_f1" else score.accuracy_interval
+        seconds = sum(_seconds(fold.folder) for fold in runs[side].finished())
+        by_seed = tuple(one.by_seed[metric].tolist())
+        found.append(ArmRow(str(side), what, metric, one.together.values[metric], interval, by_seed, seconds))
     return found
 
 
-def _arm_row(
-    side: Side,
-    what: str,
-    metric: str,
-    measured: Mapping[Key, Measured],
-    by_seed: Mapping[Key, list[dict[str, float]]],
-    run: Run,
-) -> ArmRow:
-    score = measured[side, what].score()
-    value, interval = (
-        (score.macro_f1, score.macro_f1_interval) if metric == "macro_f1" else (score.accuracy, score.accuracy_interval)
-    )
-    seconds = sum(_seconds(fold.folder) for fold in run.finished())
-    return ArmRow(str(side), what, metric, value, interval, tuple(one[metric] for one in by_seed[side, what]), seconds)
-
-
 def _seconds(folder: Path) -> float:
-    import json
-
+    """How long a fold trained; 0 where it left no history."""
     file = folder / "metrics.jsonl"
-    lines = file.read_text().splitlines() if file.is_file() else []
-    return float(sum(json.loads(line)["seconds"] for line in lines))
+    return sum(float(json.loads(line)["seconds"]) for line in file.read_text().splitlines()) if file.is_file() else 0.0

@@ -121,7 +121,7 @@ def claim_bounds(
     """
     if not len(values):
         return []
-    from scipy.special import ndtr, stdtrit
+    from scipy.special import ndtr, stdtrit  # type: ignore[import-untyped]
 
     table = np.stack(draws)
     away = (table - table.mean(axis=1, keepdims=True)) * (n_people / (n_people - 1)) ** 0.5

@@ -78,11 +78,11 @@ def _souped(recipe: Recipe, run: Run, last: int, watcher: Watcher) -> Callable[[
 
 
 def _soup(recipe: Recipe, run: Run, fold: FinishedFold, last: int, watcher: Watcher) -> FloatArray:
-    from ensemble_kit.recipe.train import job_of, photos_for
+    from ensemble_kit.recipe.train import job_of, photos_for, preprocess_of
     from ensemble_kit.training.soup_answers import soup_answers
 
     settings = recipe.settings_for(fold.attributes, condition=fold.condition)
     settings = settings.model_copy(update={"seed": fold.seed, "seeds": ()})
-    photos = photos_for(run, settings, watcher)
+    photos = photos_for(run, preprocess_of(run, settings, fold.fold), watcher)
     job = job_of(run, ExpertSpec(fold.attributes, fold.condition), settings, fold.fold)
     return soup_answers(job, table=run.table, folds=run.folds, photos=photos, folder=fold.folder, last=last)

@@ -23,11 +23,12 @@ from ensemble_kit.errors import DataError
 from ensemble_kit.files import read_json, write_json
 from ensemble_kit.models.backbones import BACKBONES, Backbone
 from ensemble_kit.models.checkpoint import load_expert
+from ensemble_kit.recipe.belief_answers import answers_of
 from ensemble_kit.recipe.belief_file import Side, load_beliefs
-from ensemble_kit.recipe.beliefs import answers_of, train_arms, weigh_beliefs
+from ensemble_kit.recipe.beliefs import train_arms, weigh_beliefs
 from ensemble_kit.recipe.run import Silent
 from ensemble_kit.recipe.settings import IMAGENET_MEAN, IMAGENET_STD
-from ensemble_kit.recipe.train import photos_for
+from ensemble_kit.recipe.train import photos_for, preprocess_of
 from ensemble_kit.runs import Run
 
 SAID = """
@@ -185,7 +186,7 @@ def by_hand(truth: IntArray, labels: IntArray) -> float:
     """Macro F1 over the three ages."""
     right = [((truth == one) & (labels == one)).sum() for one in range(3)]
     both = [(truth == one).sum() + (labels == one).sum() for one in range(3)]
-    return sum(2 * r / max(1, b) for r, b in zip(right, both, strict=True)) / 3
+    return sum(float(2 * r / max(1, b)) for r, b in zip(right, both, strict=True)) / 3
 
 
 def test_a_conditioned_arm_answers_by_the_predicted_state(place: Path) -> None:
@@ -202,7 +203,7 @@ def test_a_soup_answers_with_the_mean_weights(place: Path) -> None:
     file = load_beliefs(place / "said.toml")
     recipe, run = file.arms["base"], Run.open(place / "run" / "arms" / "base")
     soups = answers_of(recipe, run, Side("base", "soup"), "age", [0, 1], Silent())
-    photos = photos_for(run, recipe.settings_for(["age"]), Silent()).photos
+    photos = photos_for(run, preprocess_of(run, recipe.settings_for(["age"]), 0), Silent()).photos
     inputs = (np.asarray(photos) / 255 - IMAGENET_MEAN) / IMAGENET_STD
     for fold in run.finished():
         paths = sorted(fold.folder.glob("epoch*.safetensors"))
@@ -250,7 +251,7 @@ def test_the_command_tells_it_in_four_forms(place: Path) -> None:
     parsed = CliRunner().invoke(app, [*words, "--only", "voting", "--json"])
     assert [row["name"] for row in json.loads(parsed.stdout)["beliefs"]] == ["voting"]
     planned = CliRunner().invoke(app, [*words, "--dry-run"])
-    assert "never     4 of 4           216\n4 trainings, about 216 photos pass" in planned.output, planned.output
+    assert "never      4 of 4          216\n4 trainings, about 216 photos pass" in planned.output
     assert not (place / "run" / "arms" / "never").exists()
 
 

@@ -30,29 +30,40 @@ def run(
     division: Mapping[str, Any],
     flags: Mapping[str, Any],
 ) -> None:
-    """Do the whole job: train every expert on every fold, predict, combine, evaluate. What is done is skipped."""
+    """Do the whole job: train every expert on every fold, predict, combine, evaluate. What is done is skipped.
+
+    A recipe with a [vote] is the job of those that vote, unless one of its variants is named.
+    """
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.recipe.load import load_recipe
     from ensemble_kit.recipe.planning import plan_run
+    from ensemble_kit.recipe.votes import members_of, vote_members
     from ensemble_kit.recipe.whole import run_recipe
 
-    base = load_recipe(recipe)
+    base = load_recipe(recipe, [edit for edit in edits if edit.strip().startswith("vote.")])
     if all_variants and (variant or not base.variants):
         found = "one is named with --variant" if variant else f"{base.name} has none"
         raise UsageError(f"--all-variants: expected a recipe with variants, and no choice among them; {found}")
-    names = base.variants if all_variants else (variant,)
-    chosen = [load_recipe(recipe, edits, name).with_data(division).with_train(flags) for name in names]
-    folders = [
-        _folder_of(one.name, run, name if all_variants else None) for one, name in zip(chosen, names, strict=True)
-    ]
+    members = members_of(base, edits) if base.vote.of and variant is None else []
+    names = base.variants if all_variants else () if members else (variant,)
+    chosen = {
+        _folder_of(one.name, run, name if all_variants else None): one
+        for name in names
+        for one in (load_recipe(recipe, edits, name),)
+    }
+    places = {one.name: one.place or _folder_of(one.told, run, one.short) for one in members}
+    chosen |= {places[one.name]: one.recipe for one in members if one.recipe is not None}
     with TerminalWatcher() as watcher:
-        for one, folder in zip(chosen, folders, strict=True):
+        for folder, one in chosen.items():
+            laid = one.with_data(division).with_train(flags)
             if dry_run:
-                print(plan_run(one, data, folder, one.experts, watcher, restart=restart).text())
+                print(plan_run(laid, data, folder, laid.experts, watcher, restart=restart).text())
             else:
-                run_recipe(one, data, folder, watcher, restart=restart)
-    if all_variants and not dry_run:
-        print(f"\nside by side: ens compare-runs {' '.join(map(str, folders))}")
+                run_recipe(laid, data, folder, watcher, restart=restart)
+        if members and not dry_run:
+            vote_members(base, places, data, run or _folder_of(base.name, None, None), watcher)
+    if len(chosen) > 1 and not dry_run:
+        print(f"\nside by side: ens compare-runs {' '.join(map(str, chosen))}")
 
 
 def _folder_of(recipe: str, run: Path | None, variant: str | None) -> Path:

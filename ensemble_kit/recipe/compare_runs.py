@@ -24,6 +24,7 @@ from ensemble_kit.recipe.load import validated
 from ensemble_kit.recipe.run_comparison import Curve, Difference, FoldSpread, RunComparison, RunRow
 from ensemble_kit.recipe.settings import CombineSettings
 from ensemble_kit.runs import Run
+from ensemble_kit.schema import Schema
 from ensemble_kit.structures.answers import find_structures, marginal_labels
 from ensemble_kit.structures.scorer import Measured, Scorer
 
@@ -94,6 +95,40 @@ def compare_runs(
         curves=tuple(curve for run in runs for curve in _curves(run)),
         notes=(*notes, *(note for run in runs for note in run.notes)),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutAnswers:
+    """What several runs answer to the photos that all of them hold out.
+
+    Attributes:
+        joint: `(n_samples,)` the true joint classes.
+        people: `(n_samples,)`.
+        labels: `(n_runs, n_samples)` each run's joint classes, as its recipe combines.
+    """
+
+    schema: Schema
+    joint: IntArray
+    people: IdArray
+    labels: IntArray
+
+
+def held_out_answers(folders: Sequence[Path]) -> HeldOutAnswers:
+    """Joint answers of runs out of fold, photo by photo.
+
+    Raises:
+        DataError: as `compare_runs`, or a run whose experts give no joint classes.
+    """
+    runs = [_read(folder, name) for folder, name in zip(folders, _names(folders), strict=True)]
+    for run in runs:
+        if JOINT not in run.labels:
+            raise DataError(f"{run.name}: the experts for joint classes are missing; train those of its graph")
+    ids, _ = _shared(runs)
+    first, groups = runs[0].photos, runs[0].photos.groups
+    assert groups is not None, "training photos have groups"
+    rows = _places(ids, first.ids)
+    labels = [run.labels[JOINT][_places(ids, run.photos.ids)] for run in runs]
+    return HeldOutAnswers(runs[0].run.schema, first.joint[rows], groups[rows], np.stack(labels))
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

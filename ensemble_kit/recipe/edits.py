@@ -18,6 +18,7 @@ from ensemble_kit.recipe.settings import (
     PredictSettings,
     Settings,
     TrainSettings,
+    VoteSettings,
 )
 
 ONE_VALUE = ("loss",)
@@ -30,6 +31,7 @@ MODELS: Mapping[str, type[Settings]] = {
     "train": TrainSettings,
     "predict": PredictSettings,
     "combine": CombineSettings,
+    "vote": VoteSettings,
 }
 FREE = ("schema", "graph", "experts")
 """Sections whose keys are the task's own names; what they may be is checked when the recipe is read."""

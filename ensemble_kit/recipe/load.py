@@ -27,12 +27,13 @@ from ensemble_kit.recipe.settings import (
     PredictSettings,
     Settings,
     TrainSettings,
+    VoteSettings,
     lay_over,
 )
 from ensemble_kit.recipe.taxonomy import side_by_side, taxonomy_of
 from ensemble_kit.schema import Attribute, Schema
 
-SECTIONS = ("schema", "graph", "data", "train", "experts", "predict", "combine", "variants", "beliefs")
+SECTIONS = ("schema", "graph", "data", "train", "experts", "predict", "combine", "vote", "variants", "beliefs")
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
@@ -47,6 +48,7 @@ class Recipe:
         experts: what `ens run` trains, in order.
         sections: the file's, with the variant and the edits in them.
         edits: values set over the file; flags and the environment do not replace them.
+        vote: who votes when the recipe is run without choosing a variant; nobody in a variant.
         variants: names of `[variants.NAME]`.
     """
 
@@ -61,6 +63,7 @@ class Recipe:
     experts: tuple[ExpertSpec, ...]
     predict: PredictSettings
     combine: CombineSettings
+    vote: VoteSettings
     sections: Mapping[str, Any]
     edits: tuple[Edit, ...]
     variants: tuple[str, ...]
@@ -294,7 +297,7 @@ def _chosen(path: Path, written: Mapping[str, Any], edits: tuple[Edit, ...], var
     chosen = written if variant is None else with_variant(written, variant)
     recipe = _recipe(path, edited(chosen, edits), edits, names)
     if variant is not None:
-        return replace(recipe, name=f"{recipe.name}-{variant}")
+        return replace(recipe, name=f"{recipe.name}-{variant}", vote=validated(VoteSettings, {}, "vote"))
     for name in names:
         try:
             _recipe(path, with_variant(written, name), (), names)
@@ -336,6 +339,7 @@ def _recipe(path: Path, written: Mapping[str, Any], edits: tuple[Edit, ...], var
         experts=plan_experts(schema, graph, written.get("experts", {})),
         predict=validated(PredictSettings, written.get("predict", {}), "predict"),
         combine=validated(CombineSettings, written.get("combine", {}), "combine"),
+        vote=validated(VoteSettings, written.get("vote", {}), "vote"),
         sections={key: value for key, value in written.items() if key != "variants"},
         edits=edits,
         variants=variants,

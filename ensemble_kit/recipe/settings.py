@@ -446,6 +446,18 @@ class PredictSettings(Settings):
     )
 
 
+class VoteSettings(Settings):
+    """`[vote]`: what `ens run` does when its members are trained: their answers vote."""
+
+    of: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+        (), description="variants of the recipe, shipped recipes (losses:focal), run folders, .csv answer files"
+    )
+    by: Literal["joint", "attribute"] = Field("joint", description="the joint class, or each attribute by itself")
+    weights: Annotated[tuple[Annotated[float, Field(ge=0)], ...], BeforeValidator(_numbers)] = Field(
+        (), description="one number a member; default each counts once"
+    )
+
+
 class CombineSettings(Settings):
     """`[combine]`: how the experts' answers become joint classes."""
 

@@ -10,6 +10,7 @@ from ensemble_kit.files import write_text
 from ensemble_kit.graph import describe_expert
 from ensemble_kit.recipe.load import Recipe, find_recipe, load_recipe
 from ensemble_kit.recipe.run import check_predict, check_settings
+from ensemble_kit.recipe.votes import members_of
 
 
 def headline(path: Path) -> str:
@@ -48,6 +49,9 @@ def check_recipe(name: str, edits: Sequence[str] = ()) -> str:
     """
     recipe = load_recipe(name, edits)
     lines = [_described(recipe)]
+    if recipe.vote.of:
+        members_of(recipe, edits)
+        lines.append(f"{recipe.name}: a vote of {', '.join(recipe.vote.of)}")
     lines += [_described(load_recipe(name, edits, variant)) for variant in recipe.variants]
     return "\n".join(lines)
 

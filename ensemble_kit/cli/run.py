@@ -75,7 +75,7 @@ def quickstart(
     out: Annotated[Path, typer.Option("--out", help="A folder for the photos, the run and the results.")],
     people: Annotated[
         int, typer.Option(envvar="ENS_PEOPLE", min=30, help="Training people drawn, seven photos each.")
-    ] = 120,
+    ] = 160,
     epochs: Annotated[int | None, typer.Option(envvar="ENS_EPOCHS", min=1, help="Default: the recipe's.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the photos, folds and weights.")] = 0,
     threads: Annotated[int | None, typer.Option(envvar="ENS_THREADS", min=1, help="CPU threads.")] = None,

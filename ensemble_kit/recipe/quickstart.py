@@ -38,7 +38,7 @@ def run_quickstart(
     """
     recipe = load_recipe("quickstart").with_train({**flags, "seed": seed}).with_data({"fold_seed": seed})
     size = recipe.settings_for(recipe.experts[0].attributes).size
-    drawn = {"people": people, "eval_people": max(people // 2, 30), "size": list(size), "seed": seed}
+    drawn = {"people": people, "eval_people": max(people * 3 // 8, 30), "size": list(size), "seed": seed}
     photos = _draw(out, watcher, drawn)
     metrics = run_recipe(recipe, photos, out / "run", watcher)
     write_json(out / "metrics.json", metrics)

@@ -184,14 +184,14 @@ def draw_shot(rng: np.random.Generator) -> Shot:
     """
     return Shot(
         shift=(rng.uniform(-46, 46), rng.uniform(-30, 30)),
-        scale=rng.uniform(1.02, 1.20),
-        tilt=rng.normal(0, 0.05),
-        turn=float(np.clip(rng.normal(0, 0.5), -1, 1)),
-        nod=rng.normal(0, 3),
-        gain=float(np.clip(rng.normal(0.97, 0.07), 0.8, 1.15)),
-        side_light=float(np.clip(rng.normal(0, 0.11), -0.25, 0.25)),
+        scale=rng.uniform(1.06, 1.18),
+        tilt=rng.normal(0, 0.03),
+        turn=float(np.clip(rng.normal(0, 0.25), -1, 1)),
+        nod=rng.normal(0, 2),
+        gain=float(np.clip(rng.normal(0.97, 0.05), 0.8, 1.15)),
+        side_light=float(np.clip(rng.normal(0, 0.08), -0.25, 0.25)),
         warmth=rng.normal(0, 0.04),
-        contrast=float(np.clip(rng.normal(1.0, 0.08), 0.8, 1.2)),
+        contrast=float(np.clip(rng.normal(1.0, 0.06), 0.8, 1.2)),
         smile=rng.uniform(-0.2, 1.0),
         lids=rng.uniform(0.0, 0.18),
     )

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ensemble_kit.selection import select_voters
     from ensemble_kit.shift import fit_shift
     from ensemble_kit.stacking import fit_stacking
+    from ensemble_kit.structure_search import search_structures
     from ensemble_kit.structures import score_structures
     from ensemble_kit.submission import read_submission, write_submission
     from ensemble_kit.voters import vote_together
@@ -64,6 +65,7 @@ _HOME = {
     "run_recipe": "recipe.whole",
     "save_predictions": "predictions",
     "score_structures": "structures",
+    "search_structures": "structure_search",
     "select_voters": "selection",
     "vote_together": "voters",
     "with_known": "joint",
@@ -101,6 +103,7 @@ __all__ = [
     "run_recipe",
     "save_predictions",
     "score_structures",
+    "search_structures",
     "select_voters",
     "vote_together",
     "with_known",

@@ -60,6 +60,26 @@ class FittedExpert:
         return np.asarray(np.divide(probs, total, out=equal, where=total > 0))
 
 
+def fit_expert(
+    estimator: Any, block: Schema, condition: Condition, features: Any, columns: IntArray, rows: IntArray
+) -> FittedExpert | None:
+    """A clone of the estimator fitted on some samples; None where they are of fewer than two classes.
+
+    Args:
+        block: the schema of what the expert predicts.
+        condition: the states it is for, which `rows` are samples of.
+        columns: `(n_samples,)` the block's joint numbers.
+        rows: the samples to fit on.
+    """
+    target = columns[rows]
+    seen = np.unique(target)
+    if len(seen) < 2:
+        return None
+    model = clone(estimator)
+    model.fit(_safe_indexing(features, rows), target)
+    return FittedExpert(block.attributes, condition, block.class_rows(), model, seen.astype(np.int64))
+
+
 class ConditionalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Experts by condition over any scikit-learn estimators.
 
@@ -199,14 +219,11 @@ class ConditionalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         block = self.schema_.block(node.attributes)
         target = block.encode({name: self._numbers[name] for name in node.attributes})
         rows = np.flatnonzero(under_condition(condition, self.schema_, self._numbers))
-        columns, counts = np.unique(target[rows], return_counts=True)
-        if len(counts) < 2:
-            return
         chosen = self.estimator[node.name] if isinstance(self.estimator, Mapping) else self.estimator
-        model = clone(LogisticRegression() if chosen is None else chosen)
-        model.fit(_safe_indexing(features, rows), target[rows])
-        classes = [tuple(a.classes[i] for a, i in zip(block.attributes, row, strict=True)) for row in block.paths]
-        self.experts_.append(FittedExpert(block.attributes, condition, tuple(classes), model, columns.astype(np.int64)))
+        estimator = LogisticRegression() if chosen is None else chosen
+        expert = fit_expert(estimator, block, condition, features, target, rows)
+        if expert is not None:
+            self.experts_.append(expert)
 
     def _covers(self, node: Node) -> bool:
         """Whether the experts so far answer every state of the node in which several classes are possible."""

@@ -150,7 +150,8 @@ def _gap(node: Node, uncovered: Sequence[Mapping[str, str]], found: str, fallbac
     if not node.parents:
         return f"no {node.name} expert (found: {found}); train it with {pooled}"
     states = ", ".join(_state_text(state) for state in uncovered)
-    commands = [f'"{_train_command(node, state)}"' for state in uncovered[:3]] + ["..."] * (len(uncovered) > 3)
+    named = [{name: (value,) for name, value in state.items()} for state in uncovered[:3]]
+    commands = [f'"{train_command(node.attributes, one)}"' for one in named] + ["..."] * (len(uncovered) > 3)
     text = f"no {node.name} expert for {states} (found: {found}); train it with {', '.join(commands)} or"
     if fallback == "pooled":
         return f"{text} a pooled one with {pooled}"
@@ -161,9 +162,15 @@ def _state_text(state: Mapping[str, str]) -> str:
     return " ".join(f"{name}={value}" for name, value in state.items()) or "every photo"
 
 
-def _train_command(node: Node, state: Mapping[str, str]) -> str:
-    short = SHORT_FORMS.get((node.attributes, node.parents))
+def train_command(attributes: Sequence[str], condition: Condition) -> str:
+    """The command that trains an expert.
+
+    Examples:
+        >>> train_command(["age"], {"gender": ("male",)}), train_command(["age"], {"mask": ("incorrect", "not_worn")})
+        ('ens train age --given gender=male', 'ens train-age --mask-state incorrect,not_worn')
+    """
+    short = SHORT_FORMS.get((tuple(attributes), tuple(condition)))
     if short is not None:
-        return " ".join([short, *(shlex.quote(value) for value in state.values())])
-    given = " ".join(f"--given {shlex.quote(f'{name}={value}')}" for name, value in state.items())
-    return f"ens train {shlex.quote(node.name)} {given}"
+        return " ".join([short, *(shlex.quote(",".join(classes)) for classes in condition.values())])
+    given = ["--given " + shlex.quote(f"{name}={','.join(classes)}") for name, classes in condition.items()]
+    return " ".join([f"ens train {shlex.quote(','.join(attributes))}", *given])

@@ -35,6 +35,7 @@ FLOORS = [
     {"structure_report"},
     {"structures", "submissions"},
     {"diagnosis"},
+    {"structure_search"},
     {"models", "loading"},
     {"training", "inference"},
     {"report"},

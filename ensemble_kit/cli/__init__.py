@@ -23,6 +23,7 @@ from ensemble_kit.cli import (
     recipes,
     run,
     soup,
+    structures,
     train,
 )
 from ensemble_kit.errors import EnsembleKitError
@@ -61,6 +62,7 @@ beliefs.add_to(app)
 data.add_to(app)
 recipes.add_to(app)
 soup.add_to(app)
+structures.add_to(app)
 
 
 def main() -> None:

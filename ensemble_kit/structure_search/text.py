@@ -1,0 +1,131 @@
+"""The search of structures in words, at most 80 columns wide."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+
+from ensemble_kit.structure_report import WIDTH, table, wrap
+from ensemble_kit.structure_search.candidates import Candidate
+from ensemble_kit.structure_search.result import StructureSearch
+
+METRIC_NAMES = {"accuracy": "accuracy", "macro_f1": "macro F1"}
+SHOWN, SHOWN_EDGES = 4, 12
+"""Of the highest structures, and of those that condition one attribute on one other."""
+
+SHOWN_COMMANDS = 6
+"""Structures whose missing experts' commands are printed."""
+
+NAME_WIDTH = 30
+
+
+def whole(found: StructureSearch) -> str:
+    parts = [_head(found), wrap(found.verdict), _table(found), _notes(found)]
+    if found.unscored:
+        parts.append(_missing(found))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def verdict(found: StructureSearch) -> str:
+    """What to use, by how much, and how sure that is."""
+    metric = f"joint {METRIC_NAMES[found.metric]}"
+    times = sum(pick == found.chosen for pick in found.picks)
+    again = f"chosen again without {times} of {len(found.picks)} folds"
+    if found.independent is None:
+        return (
+            f"Of the structures that can be scored {found.chosen.name}, {metric} {found.nested.plain}. The "
+            "independent one is not among them, so whether anything should be conditioned is open."
+        )
+    if found.chosen.is_independent:
+        return _nothing_shown(found, found.independent, metric)
+    gain = found.over_independent.signed if found.over_independent else ""
+    if found.is_shown:
+        flat = f", {found.over_flat.signed} over flat" if found.over_flat and not found.chosen.is_flat else ""
+        return (
+            f"Use {found.chosen.name} ({again}). The choosing scores {metric} {found.nested.plain} on samples that "
+            f"had no part in it: {gain} over independent{flat}."
+        )
+    return (
+        f"Independent is as good, as far as can be told: {found.chosen.name} beats it on the samples it was chosen "
+        f"by ({again}), but on samples that had no part in the choosing it gains {gain}."
+    )
+
+
+def _nothing_shown(found: StructureSearch, independent: Candidate, metric: str) -> str:
+    own = next(one for one in found.scored if one.candidate == independent).score.plain
+    others = sorted((one for one in found.scored if one.candidate != independent), key=lambda one: -one.score.value)
+    if not others:
+        return f"Independent is the only structure whose experts are there: {metric} {own}."
+    best = others[0]
+    gain = "" if best.over_independent is None else best.over_independent.signed
+    if len(others) == 1:
+        return f"Independent is as good: {metric} {own}; {best.candidate.name} is not shown to beat it ({gain})."
+    return (
+        f"Independent is as good: {metric} {own}, and none of {len(others)} other structures is shown to beat it. The "
+        f"highest of them, {best.candidate.name}, has {gain}: no more than the best of so many has by chance."
+    )
+
+
+def _head(found: StructureSearch) -> str:
+    people = "" if found.n_people in (None, found.n_samples) else f" of {found.n_people} people"
+    where = f"{found.source}: " if found.source else ""
+    n_all = len(found.scored) + len(found.unscored)
+    scored = f"{n_all} structures" if not found.unscored else f"{len(found.scored)} of {n_all} structures"
+    return wrap(f"{where}{scored} scored on {found.n_samples} samples{people}, out of fold")
+
+
+def _table(found: StructureSearch) -> str:
+    """The highest ones, the ones that are spoken of, and of every single edge the best grouping."""
+    ranked = sorted(found.scored, key=lambda one: -one.score.value)
+    kept = {one.candidate for one in ranked[:SHOWN]} | {found.chosen, found.winner}
+    kept |= {one.candidate for one in ranked if one.candidate.is_independent or one.candidate.is_flat}
+    edges: dict[tuple[str, str], Candidate] = {}
+    for one in ranked:
+        conditioned = [choice.node for choice in one.candidate.choices if choice.node.parents]
+        if len(conditioned) == 1 and len(conditioned[0].parents) == 1:
+            edges.setdefault((conditioned[0].name, conditioned[0].parents[0]), one.candidate)
+    kept |= set(list(edges.values())[:SHOWN_EDGES])
+    rows = []
+    for one in ranked:
+        if one.candidate not in kept:
+            continue
+        mark = "* " if one.candidate == found.winner else "  "
+        lines = textwrap.wrap(one.candidate.name, NAME_WIDTH, break_on_hyphens=False, subsequent_indent="  ")
+        gain = "" if one.over_independent is None or one.candidate.is_independent else one.over_independent.signed
+        numbers = [str(len(one.candidate.roles)), str(one.candidate.size), f"{one.score.value:.3f}", gain]
+        rows.append([mark + lines[0], *numbers])
+        rows += [["  " + line, "", "", "", ""] for line in lines[1:]]
+    head = ["structure", "experts", "size", "F1" if found.metric == "macro_f1" else "acc.", "over independent"]
+    left = len(ranked) - len(kept)
+    return table(head, rows) + (f"\n  ... and {left} others" if left else "")
+
+
+def _notes(found: StructureSearch) -> str:
+    picks = Counter(pick.name for pick in found.picks).most_common()
+    chosen = "; ".join(f"{name} ({count})" if len(picks) > 1 else name for name, count in picks)
+    notes = [
+        "*: the one to use, the simplest that no other one is shown to beat, if the choosing gains over independent. "
+        "size: probabilities its experts have to learn. [ ]: 95 % interval, people resampled "
+        f"{found.n_boot} times; in the table each by itself, which for the highest of many is too good.",
+        f"chosen without each of {found.n_folds} folds: {chosen}",
+    ]
+    if not found.is_refitted:
+        notes.append(
+            "Saved predictions: experts trained on a fold's photos had a part in the choices without that fold."
+        )
+    if found.n_people is None:
+        notes.append("Nobody said whose samples these are: each counts as a person, intervals may be too narrow.")
+    return "\n".join(wrap(note) for note in [*notes, *found.notes])
+
+
+def _missing(found: StructureSearch) -> str:
+    missing = {role for one in found.unscored for role in one.missing}
+    count = f"{len(found.unscored)} structures lack {len(missing)} experts"
+    if not found.commands:
+        return wrap(f"{count}; --json lists them.")
+    lines = [wrap(f"{count}. To score those that need fewest:")]
+    for name, commands in list(found.commands.items())[:SHOWN_COMMANDS]:
+        lines += [wrap(f"  {name}:", WIDTH), *(f"    {command}" for command in commands)]
+    if len(found.commands) > SHOWN_COMMANDS:
+        lines.append("  ... --json lists the others")
+    return "\n".join(lines)

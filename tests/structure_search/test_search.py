@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -128,12 +128,13 @@ def test_the_choosing_is_scored_on_what_it_did_not_see() -> None:
     n_samples, people = 240, np.repeat(np.arange(80), 3)
     numbers = {name: random.integers(len(classes), size=n_samples) for name, classes in CLASSES.items()}
     ids = [f"s{i}" for i in range(n_samples)]
-    roles = {role for one in enumerate_candidates(SCHEMA) for role in one.roles if len(role.attributes) == 1}
+    space = Space(max_parents=1)
+    roles = {role for one in enumerate_candidates(SCHEMA, space) for role in one.roles if len(role.attributes) == 1}
     experts = [
         Predictions(SCHEMA[role.attributes[0]], random.dirichlet(np.ones(len(CLASSES[role.attributes[0]])), n_samples), ids, role.condition)
         for role in sorted(roles, key=lambda role: role.describe())
     ]  # fmt: skip
-    found = search_saved(experts, SCHEMA, SCHEMA.encode(numbers), groups=people, n_boot=300)
+    found = search_saved(experts, SCHEMA, SCHEMA.encode(numbers), groups=people, n_boot=200, space=space)
     best = max(one.score.value for one in found.scored)
     assert best > 1.5 / 18
     assert found.nested.value < best - 0.02
@@ -146,15 +147,15 @@ def test_the_choosing_is_scored_on_what_it_did_not_see() -> None:
 class Spy(BaseEstimator):  # type: ignore[misc]
     """Notes which samples it is fitted on and asked about; the first feature is the sample's number."""
 
-    seen: Counter[tuple[frozenset[int], frozenset[int]]] = Counter()
+    seen: ClassVar[Counter[tuple[frozenset[int], frozenset[int]]]] = Counter()
 
-    def fit(self, X: Any, y: Any) -> Spy:
+    def fit(self, X: Any, y: Any) -> Spy:  # noqa: N803
         self.inner_ = DummyClassifier(strategy="prior").fit(X, y)
         self.classes_ = self.inner_.classes_
         self.fitted_on_ = frozenset(X[:, 0].astype(int).tolist())
         return self
 
-    def predict_proba(self, X: Any) -> Any:
+    def predict_proba(self, X: Any) -> Any:  # noqa: N803
         Spy.seen[self.fitted_on_, frozenset(X[:, 0].astype(int).tolist())] += 1
         return self.inner_.predict_proba(X)
 

@@ -23,6 +23,7 @@ KINDS: Mapping[str, str] = {
     "temperature": "ensemble_kit.calibration:Temperature",
     "shift": "ensemble_kit.shift:PriorShift",
     "stacking": "ensemble_kit.stacking:Stacking",
+    "borders": "ensemble_kit.cutting:Cut",
 }
 """Kind -> its class, with `to_json()` and `from_json(value)`; imported when a file holds one. To add a kind: a row here
 and, where it is not a function on probabilities, a branch in `as_combine_arguments`."""
@@ -123,6 +124,8 @@ def load_fitted(path: Path) -> list[Fitted]:
 def as_combine_arguments(items: Iterable[Fitted]) -> dict[str, Any]:
     """Keyword arguments for `ConditionalEnsemble.combine`: weights, vote, adjust, those that are needed.
 
+    Borders are no part of them, see `borders_of`.
+
     At one place temperatures are applied before shifts; an expert that has one of the two only takes the other from its
     node, where that has it. Weights or a stacked vote of whole chains ("joint") need
     `vote_at="joint"`.
@@ -160,6 +163,17 @@ def as_combine_arguments(items: Iterable[Fitted]) -> dict[str, Any]:
         "adjust": {where: steps[0] if len(steps) == 1 else InTurn(steps) for where, steps in adjusts.items()},
     }
     return {name: value for name, value in given.items() if value}
+
+
+def borders_of(items: Iterable[Fitted]) -> dict[str, tuple[float, ...]]:
+    """Attribute -> the borders to cut its finer columns at: for `Schema.with_borders`, before combining.
+
+    Raises:
+        UsageError: two for one attribute.
+    """
+    kept = [item for item in items if item.kind == "borders"]
+    _refuse_twice(kept)
+    return {item.where: item.value.borders for item in kept}
 
 
 def votes_with(fitted: Mapping[str, Any], vote: Any, vote_at: str, nodes: Iterable[str]) -> Any:

@@ -28,7 +28,7 @@ FLOORS = [
     {"current"},
     {"runs", "ensemble"},
     {"selection", "shift"},
-    {"stacking"},
+    {"stacking", "cutting"},
     {"voters", "cascading"},
     {"fitted"},
     {"classifier"},

@@ -1,4 +1,4 @@
-"""`ens fit weights`, `temperature`, `shift` and `stacking`."""
+"""`ens fit weights`, `temperature`, `shift`, `stacking` and `borders`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ensemble_kit.cli.options import DEFAULT_RECIPE, Json, OtherData, RecipeName
 Kind = Annotated[
     str,
     typer.Argument(
-        help="weights (which voters to trust), temperature (how sure to be), shift (which classes are commoner now) or "
-        "stacking (a vote that is learnt)."
+        help="weights (which voters to trust), temperature (how sure to be), shift (which classes are commoner now), "
+        "stacking (a vote that is learnt) or borders (where to cut columns finer than the classes)."
     ),
 ]
 Sources = Annotated[list[Path] | None, typer.Argument(help="Runs or saved predictions; default the last run.")]
@@ -24,7 +24,9 @@ def fit(
     sources: Sources = None,
     on: Annotated[
         list[str] | None,
-        typer.Option(help="joint, or experts: each one by itself; of a shift also attributes, or names: age."),
+        typer.Option(
+            help="joint, or experts: each by itself; of a shift also attributes, or names (of borders too): age."
+        ),
     ] = None,
     metric: Annotated[
         str | None,
@@ -33,7 +35,7 @@ def fit(
     rounds: Annotated[int | None, typer.Option(min=0, help="Of weights: votes added to each expert.")] = None,
     bags: Annotated[int | None, typer.Option(min=0, help="Of weights: climbs with half of the voters each.")] = None,
     folds: Annotated[
-        int | None, typer.Option(min=2, help="Of weights, stacking: parts of the people, each scored once.")
+        int | None, typer.Option(min=2, help="Of weights, stacking, borders: parts of the people, each scored once.")
     ] = None,
     route: Annotated[str | None, typer.Option(envvar="ENS_ROUTE", help="As ens combine will be told.")] = None,
     vote: Annotated[str | None, typer.Option(envvar="ENS_VOTE", help="Of temperatures: as ens combine.")] = None,

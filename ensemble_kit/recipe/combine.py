@@ -18,7 +18,7 @@ from ensemble_kit.decisions import decide_labels
 from ensemble_kit.ensemble import Combined, ConditionalEnsemble, Fallback, Missing
 from ensemble_kit.errors import UsageError
 from ensemble_kit.files import write_json, write_text
-from ensemble_kit.fitted import as_combine_arguments, load_fitted, votes_with
+from ensemble_kit.fitted import as_combine_arguments, borders_of, load_fitted, votes_with
 from ensemble_kit.graph import Graph
 from ensemble_kit.predictions import Predictions, save_predictions
 from ensemble_kit.recipe.known import read_known
@@ -129,7 +129,7 @@ def combine_sets(
     ids = experts[0].ids
     if missing is not None:
         stored.decode([missing])  # refuses what is no joint class
-    schema, experts = move_borders(stored, experts, chosen.borders)
+    schema, experts = move_borders(stored, experts, _borders(chosen, fitted))
 
     unanswered: Missing = "refuse" if missing is None else "abstain"
 
@@ -162,6 +162,18 @@ def combine_sets(
     more |= {"known": list(known), "fitted": [str(path) for path in fitted]}
     write_json(out / "combine.json", {**report.to_json(), **more})
     return report
+
+
+def _borders(chosen: CombineSettings, fitted: Sequence[Path]) -> dict[str, tuple[float, ...]]:
+    """Those of the settings and those that were fitted.
+
+    Raises:
+        UsageError: both, for one attribute.
+    """
+    found = borders_of(item for path in fitted for item in load_fitted(path))
+    for name in found.keys() & chosen.borders.keys():
+        raise UsageError(f"borders of {name} are set and fitted as well; leave --borders or the fitted file out")
+    return {**chosen.borders, **found}
 
 
 def _refuse_overwriting(out: Path, inputs: Sequence[Path]) -> None:

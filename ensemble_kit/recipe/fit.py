@@ -9,6 +9,7 @@ from typing import Any
 
 from ensemble_kit.errors import UsageError, nearest
 from ensemble_kit.fitted import Fitted, as_combine_arguments, save_fitted
+from ensemble_kit.recipe.cuts import fit_borders
 from ensemble_kit.recipe.fitters import FitOptions, fit_stackings, fit_temperatures, fit_weights
 from ensemble_kit.recipe.labelled import Labelled
 from ensemble_kit.recipe.shifts import fit_shifts
@@ -88,6 +89,7 @@ FITTERS: Mapping[str, Kind] = {
     "temperature": Kind(fit_temperatures, ("joint", "experts"), ("fitted",)),
     "shift": Kind(fit_shifts, None, ("metric", "fitted")),
     "stacking": Kind(fit_stackings, ("joint", "experts"), ("metric", "n_folds", "fitted")),
+    "borders": Kind(fit_borders, None, ("metric", "n_folds")),
 }
 """What `ens fit` can fit; a further kind is one function and one row here."""
 
@@ -145,6 +147,8 @@ def _check(kind: str, row: Kind, options: FitOptions) -> None:
         if getattr(options, name) not in (None, ()) and name not in row.uses:
             users = ", ".join(other for other, own in FITTERS.items() if name in own.uses)
             raise UsageError(f"{flag} is of {users}; {kind} has no use for it")
+    if any(item.kind == "borders" for item in options.fitted):
+        raise UsageError(f"--fitted holds borders, and {kind} is fitted on the classes as they are; leave the file out")
     if row.on is None:
         return
     for place in options.on:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ensemble_kit.errors import DataError
+from ensemble_kit.errors import DataError, UsageError
 
 
 @contextmanager
@@ -81,6 +81,35 @@ def read_array(path: Path, *, memory_map: bool = False) -> np.ndarray[Any, Any]:
         raise DataError(f"{path}: expected an array file (.npy), found none") from None
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path}: not readable as an array ({error})") from None
+
+
+def hold(path: Path, doing: str) -> int:
+    """Locks a file for this process; the system lets go of it when the process dies, however it dies.
+
+    Args:
+        doing: what is done to the file's folder, in the passive: "trained".
+
+    Returns:
+        A handle, to be closed once the file is removed: that lets go of it.
+
+    Raises:
+        UsageError: another process holds it.
+    """
+    import fcntl
+
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.read(handle, 100).decode(errors="replace").strip() or "another process"
+            os.close(handle)
+            raise UsageError(f"{path.parent}: being {doing} by {owner}; wait for it or stop it") from None
+        if path.exists() and path.stat().st_ino == os.fstat(handle).st_ino:
+            os.truncate(handle, 0)
+            os.write(handle, f"process {os.getpid()}".encode())
+            return handle
+        os.close(handle)  # the holder before removed the file between our two calls
 
 
 def sha256_bytes(data: bytes) -> str:

@@ -40,6 +40,7 @@ FLOORS = [
     {"training", "inference"},
     {"report"},
     {"recipe"},
+    {"tuning"},
     {"cli"},
     {"__main__"},
 ]

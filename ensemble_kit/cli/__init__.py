@@ -25,6 +25,7 @@ from ensemble_kit.cli import (
     soup,
     structures,
     train,
+    tune,
 )
 from ensemble_kit.errors import EnsembleKitError
 
@@ -63,6 +64,7 @@ data.add_to(app)
 recipes.add_to(app)
 soup.add_to(app)
 structures.add_to(app)
+tune.add_to(app)
 
 
 def main() -> None:

@@ -95,7 +95,9 @@ def training_command(function: Callable[..., None]) -> Callable[..., None]:
     signature = inspect.signature(function, eval_str=True)
     own = [p for name, p in signature.parameters.items() if name not in SHARED]
     context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
-    shared = [context, _parameter("data", Data), _parameter("run", RunFolder), _parameter("edits", Edits)]
+    own_run = signature.parameters["run"].annotation
+    run = own_run if hasattr(own_run, "__metadata__") else RunFolder  # a command may say what its folder is
+    shared = [context, _parameter("data", Data), _parameter("run", run), _parameter("edits", Edits)]
     shared += [_option(name, *row) for name, row in {**DATA_OPTIONS, **TRAIN_OPTIONS}.items()]
 
     def command(ctx: typer.Context, **values: Any) -> None:

@@ -36,8 +36,8 @@ Labels = Mapping[str, IntArray]
 
 
 @dataclass(frozen=True, eq=False)
-class _Run:
-    """A run on its held-out photos; `labels` is in the order of `photos`."""
+class RunAnswers:
+    """A run on its held-out photos; `labels` is in the order of `photos`: JOINT and attributes -> class numbers."""
 
     name: str
     run: Run
@@ -47,6 +47,7 @@ class _Run:
 
     @property
     def folds(self) -> IntArray:
+        """The fold `(n_samples,)` that held each photo out."""
         return self.run.folds[_places(self.photos.ids, self.run.table.ids)]
 
 
@@ -69,7 +70,7 @@ def compare_runs(
     """
     if len(folders) < 2 or len({Path(folder).resolve() for folder in folders}) < len(folders):
         raise UsageError(f"compare-runs: expected at least two runs, each once, found {len(folders)}")
-    runs = [_read(folder, name) for folder, name in zip(folders, _names(folders), strict=True)]
+    runs = [read_answers(folder, name) for folder, name in zip(folders, _names(folders), strict=True)]
     ids, notes = _shared(runs)
     first = runs[0]
     rows_of = [_places(ids, run.photos.ids) for run in runs]
@@ -141,7 +142,12 @@ def _sizes(run: Run) -> dict[str, int]:
     return {JOINT: run.schema.n_joint, **{a.name: len(a.classes) for a in run.schema.attributes}}
 
 
-def _read(folder: Path, name: str) -> _Run:
+def read_answers(folder: Path, name: str) -> RunAnswers:
+    """What a run answers on the photos that all of its finished experts held out, as its recipe combines.
+
+    Raises:
+        DataError: no run, nothing predicted out of fold, or experts that answer no attribute for all photos.
+    """
     run = Run.open(folder)
     photos = held_out_photos(run)
     experts = [expert.in_classes_of(run.schema) for expert in photos.experts]
@@ -149,12 +155,12 @@ def _read(folder: Path, name: str) -> _Run:
     if joint is not None:
         numbers = decide_labels(joint, run.schema, run.graph, _settings(run).decide)
         decoded = {attribute: np.where(numbers < 0, -1, own) for attribute, own in run.schema.decode(numbers).items()}
-        return _Run(name, run, photos, {JOINT: numbers, **decoded}, notes)
+        return RunAnswers(name, run, photos, {JOINT: numbers, **decoded}, notes)
     pooled = {e.names[0]: marginal_labels(e, e.names[0]) for e in experts if len(e.names) == 1 and not e.condition}
     if not pooled:
         raise DataError(f"{folder}: its experts answer no attribute for all photos; train those of its graph")
     alone = f"{name}: the experts for joint classes are missing, so each attribute is answered by its pooled expert"
-    return _Run(name, run, photos, pooled, (alone,))
+    return RunAnswers(name, run, photos, pooled, (alone,))
 
 
 def _settings(run: Run) -> CombineSettings:
@@ -175,7 +181,7 @@ def _joint(run: Run, experts: Sequence[Predictions], name: str) -> tuple[Predict
     return found[0].ensemble.combine(route=found[0].route).joint, (note,)
 
 
-def _shared(runs: Sequence[_Run]) -> tuple[IdArray, list[str]]:
+def _shared(runs: Sequence[RunAnswers]) -> tuple[IdArray, list[str]]:
     """The photos that every run predicted out of fold, in the first one's order."""
     first = runs[0]
     common = set(first.photos.ids.tolist()).intersection(*(run.photos.ids.tolist() for run in runs[1:]))
@@ -206,7 +212,7 @@ def _places(wanted: IdArray, ids: IdArray) -> IntArray:
 
 
 def _measured(
-    runs: Sequence[_Run], labels: Sequence[Labels], truth: Labels, scorer: Scorer
+    runs: Sequence[RunAnswers], labels: Sequence[Labels], truth: Labels, scorer: Scorer
 ) -> list[dict[str, Measured]]:
     sizes = _sizes(runs[0].run)
     asked = {
@@ -218,7 +224,7 @@ def _measured(
     return [{what: scored[i, what][0] for what in answers} for i, answers in enumerate(labels)]
 
 
-def _base(runs: Sequence[_Run], measured: Sequence[Mapping[str, Measured]], against: str) -> int:
+def _base(runs: Sequence[RunAnswers], measured: Sequence[Mapping[str, Measured]], against: str) -> int:
     if against == "first":
         return 0
     if against == "best":
@@ -245,7 +251,7 @@ def _spread(labels: Labels, truth: Labels, folds: IntArray, sizes: Mapping[str, 
     return spreads
 
 
-def _row(run: _Run, measured: Mapping[str, Measured], folds: Mapping[str, FoldSpread]) -> RunRow:
+def _row(run: RunAnswers, measured: Mapping[str, Measured], folds: Mapping[str, FoldSpread]) -> RunRow:
     finished = run.run.finished()
     lines = [line for fold in finished for line in _history(fold.folder)]
     return RunRow(
@@ -261,7 +267,7 @@ def _row(run: _Run, measured: Mapping[str, Measured], folds: Mapping[str, FoldSp
 
 
 def _differences(
-    runs: Sequence[_Run], measured: Sequence[Mapping[str, Measured]], base: int, n_people: int
+    runs: Sequence[RunAnswers], measured: Sequence[Mapping[str, Measured]], base: int, n_people: int
 ) -> list[Difference]:
     found = []
     others = [i for i in range(len(runs)) if i != base]
@@ -289,7 +295,7 @@ def _history(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.is_file() else []
 
 
-def _curves(run: _Run) -> list[Curve]:
+def _curves(run: RunAnswers) -> list[Curve]:
     """Each expert's epochs, the mean over its folds."""
     lines: dict[str, dict[int, list[dict[str, Any]]]] = {}
     for fold in run.run.finished():

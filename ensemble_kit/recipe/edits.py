@@ -18,6 +18,7 @@ from ensemble_kit.recipe.settings import (
     PredictSettings,
     Settings,
     TrainSettings,
+    TuneSettings,
     VoteSettings,
 )
 
@@ -32,6 +33,7 @@ MODELS: Mapping[str, type[Settings]] = {
     "predict": PredictSettings,
     "combine": CombineSettings,
     "vote": VoteSettings,
+    "tune": TuneSettings,
 }
 FREE = ("schema", "graph", "experts")
 """Sections whose keys are the task's own names; what they may be is checked when the recipe is read."""
@@ -91,7 +93,7 @@ def edited(written: Mapping[str, Any], edits: Sequence[Edit]) -> dict[str, Any]:
     """
     sections = copy.deepcopy(dict(written))
     for edit in edits:
-        _refuse_unknown(edit, sections)
+        refuse_unknown(edit, sections)
         _put(sections, edit)
     paths = {edit.path for edit in edits}
     _into_phases(sections.get("train"), ("train",), paths)
@@ -191,20 +193,21 @@ def block_names(key: str) -> list[str]:
     return sorted(part.strip() for part in key.split(",")) if " given " not in key else [key]
 
 
-def _refuse_unknown(edit: Edit, sections: Mapping[str, Any]) -> None:
+def refuse_unknown(edit: Edit, sections: Mapping[str, Any], where: str = "--set ") -> None:
+    """Raises UsageError, beginning with `where`, when no recipe of this task has the key; names the nearest one."""
     section, key = edit.path[0], edit.path[1]
     if section in FREE:
         return
     known = _known_paths(sections)
     if section == "train" and key not in TrainSettings.model_fields and _is_expert(key, sections):
         if len(edit.path) == 2:
-            raise UsageError(f"--set {edit.dotted}: is a table; set a key of it, as in {edit.dotted}.epochs=5")
+            raise UsageError(f"{where}{edit.dotted}: is a table; set a key of it, as in {edit.dotted}.epochs=5")
         asked = Edit((section, key, edit.path[2]), None)
         known += [Edit((section, key, field), None).dotted for field in TrainSettings.model_fields]
     else:
         asked = Edit(edit.path[: 2 if key in MODELS.get(section, Settings).model_fields else 3], None)
     if asked.dotted not in known:
-        raise UsageError(f"--set {edit.dotted}: unknown key{_nearest_path(asked, known)}")
+        raise UsageError(f"{where}{edit.dotted}: unknown key{_nearest_path(asked, known)}")
 
 
 def _known_paths(sections: Mapping[str, Any]) -> list[str]:

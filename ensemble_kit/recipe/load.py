@@ -27,13 +27,15 @@ from ensemble_kit.recipe.settings import (
     PredictSettings,
     Settings,
     TrainSettings,
+    TuneSettings,
     VoteSettings,
     lay_over,
 )
+from ensemble_kit.recipe.space import Parameter, parse_space
 from ensemble_kit.recipe.taxonomy import side_by_side, taxonomy_of
 from ensemble_kit.schema import Attribute, Schema
 
-SECTIONS = ("schema", "graph", "data", "train", "experts", "predict", "combine", "vote", "variants", "beliefs")
+SECTIONS = ("schema", "graph", "data", "train", "experts", "predict", "combine", "vote", "tune", "variants", "beliefs")
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
@@ -46,6 +48,7 @@ class Recipe:
         train_for: attribute (or block, `"gender,age"`) -> the keys of `[train.<attribute>]`.
         train_for_expert: `age given mask=worn` -> the keys of `[train."age given mask=worn"]`.
         experts: what `ens run` trains, in order.
+        space: what `ens tune` may change, `tune` how it goes about it.
         sections: the file's, with the variant and the edits in them.
         edits: values set over the file; flags and the environment do not replace them.
         vote: who votes when the recipe is run without choosing a variant; nobody in a variant.
@@ -64,6 +67,8 @@ class Recipe:
     predict: PredictSettings
     combine: CombineSettings
     vote: VoteSettings
+    tune: TuneSettings
+    space: tuple[Parameter, ...]
     sections: Mapping[str, Any]
     edits: tuple[Edit, ...]
     variants: tuple[str, ...]
@@ -222,10 +227,26 @@ def load_recipe(name: str | Path, edits: Sequence[str] = (), variant: str | None
         UsageError: an unknown name or key, a value out of range, a graph that does not fit the schema.
         DataError: the file is not TOML, or its paths file is missing or no table of paths.
     """
-    path, written = read_sections(name)
-    asked = tuple(parse_edit(text) for text in edits)
-    with naming(path):
-        return _chosen(path, written, asked, variant)
+    return read_recipe(name).load(edits, variant)
+
+
+@dataclass(frozen=True)
+class RecipeFile:
+    """A recipe as its file was written when it was read, from which it can be loaded again with other edits."""
+
+    path: Path
+    written: Mapping[str, Any]
+
+    def load(self, edits: Sequence[str] = (), variant: str | None = None) -> Recipe:
+        """As `load_recipe`."""
+        asked = tuple(parse_edit(text) for text in edits)
+        with naming(self.path):
+            return _chosen(self.path, self.written, asked, variant)
+
+
+def read_recipe(name: str | Path) -> RecipeFile:
+    """Reads a recipe's file, see `read_sections`."""
+    return RecipeFile(*read_sections(name))
 
 
 def load_variants(name: str | Path, edits: Sequence[str] = ()) -> dict[str, Recipe]:
@@ -327,6 +348,7 @@ def _recipe(path: Path, written: Mapping[str, Any], edits: tuple[Edit, ...], var
     graph = Graph(written["graph"]) if "graph" in written else Graph.independent(schema)
     graph.check(schema)
     train, train_for, train_for_expert = _train(written.get("train", {}), schema, graph)
+    tune = validated(TuneSettings, written.get("tune", {}), "tune")
     recipe = Recipe(
         name=path.stem,
         path=path,
@@ -340,6 +362,8 @@ def _recipe(path: Path, written: Mapping[str, Any], edits: tuple[Edit, ...], var
         predict=validated(PredictSettings, written.get("predict", {}), "predict"),
         combine=validated(CombineSettings, written.get("combine", {}), "combine"),
         vote=validated(VoteSettings, written.get("vote", {}), "vote"),
+        tune=tune,
+        space=parse_space(tune.space, written),
         sections={key: value for key, value in written.items() if key != "variants"},
         edits=edits,
         variants=variants,

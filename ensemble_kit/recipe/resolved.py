@@ -31,6 +31,8 @@ def resolved_toml(recipe: Recipe) -> str:
     parts.append(_table("experts", _experts(recipe)))
     parts.append(_settings("predict", recipe.predict))
     parts.append(_settings("combine", recipe.combine))
+    if "tune" in recipe.sections:
+        parts.append(_tune(recipe))
     return "\n\n".join(parts) + "\n"
 
 
@@ -41,14 +43,22 @@ def save_resolved(folder: Path, recipe: Recipe) -> Path:
     return file
 
 
-def _settings(name: str, settings: Settings, changed: Mapping[str, Any] | None = None) -> str:
-    """One section, each key with its help."""
+def _settings(name: str, settings: Settings, changed: Mapping[str, Any] | None = None, left_out: str = "") -> str:
+    """One section, each key with its help, but the one left out."""
     lines = [f"[{name}]"]
     values = {**_dump(settings), **(changed or {})}
     for key, field in type(settings).model_fields.items():
+        if key == left_out:
+            continue
         value, told = values[key], field.description
         lines.append(f"# {key}: not set; {told}" if value is None else _told(toml_line(key, value), told))
     return "\n".join(lines)
+
+
+def _tune(recipe: Recipe) -> str:
+    """`[tune]`, each parameter on a line of its own."""
+    space = [f"space.{toml_line(key, value)}" for key, value in recipe.tune.space.items()]
+    return "\n".join([_settings("tune", recipe.tune, left_out="space"), *space])
 
 
 def _dump(settings: Settings) -> dict[str, Any]:

@@ -474,3 +474,23 @@ class CombineSettings(Settings):
     borders: dict[str, tuple[float, ...]] = Field(
         default_factory=dict, description="attribute -> other borders, for experts with finer columns"
     )
+
+
+class TuneSettings(Settings):
+    """`[tune]`: what `ens tune` searches, and how."""
+
+    trials: int = Field(20, ge=2, description="trials in all; the first is the recipe as it stands")
+    objective: str = Field("joint", description="whose out-of-fold macro F1 is raised: joint, or an attribute")
+    prune: str = Field("median", description="after a fold: median (below half of the earlier trials there), or none")
+    prune_after: int = Field(4, ge=1, description="whole trials before any is pruned")
+    sampler: str = Field("tpe", description="tpe (learns from the trials before), or random")
+    startup: int = Field(5, ge=1, description="trials drawn at random before tpe learns from them")
+    batch: int | None = Field(None, ge=1, description="trials asked for together; default as many as run at a time")
+    seed: int = Field(0, ge=0, description="seed of the search; that of the trainings is [train]'s")
+    keep: Literal["best", "all"] = Field(
+        "best", description="whose checkpoints stay: the best's and the first's, or all"
+    )
+    space: dict[str, Any] = Field(
+        default_factory=dict,
+        description='key -> values: "train.head_lr" = { low = 1e-5, high = 1e-2, log = true }, or a list of choices',
+    )

@@ -112,7 +112,7 @@ def _train(
 def _in_processes(
     left: dict[int, Training], make_job: MakeJob, listener: Listener, at_once: int
 ) -> Iterator[tuple[int, FoldResult]]:
-    n_threads = max(1, _n_cores() // at_once)
+    n_threads = max(1, n_cores() // at_once)
     context = get_context("spawn")  # a forked torch may hang
     told = context.Queue()
     waited_for = {number for training in left.values() for number in training.after}
@@ -120,8 +120,8 @@ def _in_processes(
     running: dict[Future[FoldResult], int] = {}
     workers: dict[int, BaseProcess] = {}  # the pool forgets its own when one of them dies
     with (
-        ProcessPoolExecutor(at_once, context, _begin_worker, (told, os.getpid())) as pool,
-        _stopping(pool, workers, told),
+        ProcessPoolExecutor(at_once, context, begin_worker, (told, os.getpid())) as pool,
+        stopping(pool, workers, told),
     ):
         while left or running:
             ready = [number for number, training in left.items() if done.issuperset(training.after)]
@@ -150,7 +150,7 @@ def _pass_on(told: Any, listener: Listener) -> None:
 
 
 @contextmanager
-def _stopping(pool: ProcessPoolExecutor, workers: Mapping[int, BaseProcess], told: Any) -> Iterator[None]:
+def stopping(pool: ProcessPoolExecutor, workers: Mapping[int, BaseProcess], told: Any) -> Iterator[None]:
     """Whatever ends the block early ends the processes too, each leaving a training that can be resumed."""
 
     def stop(number: int, frame: object) -> None:  # noqa: ARG001
@@ -191,7 +191,8 @@ def _end(processes: Sequence[BaseProcess], told: Any) -> None:
 _told: Any = None
 
 
-def _begin_worker(told: Any, parent: int) -> None:
+def begin_worker(told: Any, parent: int) -> None:
+    """What a process of the pool does first: it lives no longer than its parent."""
     global _told
     _told = told
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops its workers
@@ -211,5 +212,6 @@ def _work(number: int, training: Training, job: ExpertJob) -> FoldResult:
     return _train(training, job, lambda text: _told.put((number, text)), lambda share: _told.put((number, share)))
 
 
-def _n_cores() -> int:
+def n_cores() -> int:
+    """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from ensemble_kit.card import Card, Head, read_card
-from ensemble_kit.errors import DataError, UsageError
-from ensemble_kit.files import read_json, replacing, sha256_file, sha256_json, write_json, write_text
+from ensemble_kit.errors import DataError
+from ensemble_kit.files import hold, read_json, replacing, sha256_file, sha256_json, write_json, write_text
 from ensemble_kit.training.job import FoldResult
 
 FORMAT = "ensemble_kit.training_state"
@@ -161,7 +161,7 @@ class FoldFolder:
             UsageError: another process trains this fold now.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        handle = _lock(self.path / LOCK)
+        handle = hold(self.path / LOCK, "trained")
         try:
             for leftover in self.path.glob(".*.tmp"):  # of a process that was killed while it wrote
                 leftover.unlink(missing_ok=True)
@@ -169,24 +169,6 @@ class FoldFolder:
         finally:
             (self.path / LOCK).unlink(missing_ok=True)
             os.close(handle)
-
-
-def _lock(path: Path) -> int:
-    import fcntl
-
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            owner = os.read(handle, 100).decode(errors="replace").strip() or "another process"
-            os.close(handle)
-            raise UsageError(f"{path.parent}: being trained by {owner}; wait for it or stop it") from None
-        if path.exists() and path.stat().st_ino == os.fstat(handle).st_ino:
-            os.truncate(handle, 0)
-            os.write(handle, f"process {os.getpid()}".encode())
-            return handle
-        os.close(handle)  # the holder before removed the file between our two calls
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -18,6 +18,10 @@ class UsageError(EnsembleKitError):
     exit_code = 2
 
 
+class BusyError(UsageError):
+    """Another process works on the same files."""
+
+
 class DataError(EnsembleKitError):
     """A file or a value is not what it has to be."""
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ensemble_kit.errors import DataError, UsageError
+from ensemble_kit.errors import BusyError, DataError
 
 
 @contextmanager
@@ -93,7 +93,7 @@ def hold(path: Path, doing: str) -> int:
         A handle, to be closed once the file is removed: that lets go of it.
 
     Raises:
-        UsageError: another process holds it.
+        BusyError: another process holds it.
     """
     import fcntl
 
@@ -104,7 +104,7 @@ def hold(path: Path, doing: str) -> int:
         except OSError:
             owner = os.read(handle, 100).decode(errors="replace").strip() or "another process"
             os.close(handle)
-            raise UsageError(f"{path.parent}: being {doing} by {owner}; wait for it or stop it") from None
+            raise BusyError(f"{path.parent}: being {doing} by {owner}; wait for it or stop it") from None
         if path.exists() and path.stat().st_ino == os.fstat(handle).st_ino:
             os.truncate(handle, 0)
             os.write(handle, f"process {os.getpid()}".encode())

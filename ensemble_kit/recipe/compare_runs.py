@@ -120,7 +120,7 @@ def held_out_answers(folders: Sequence[Path]) -> HeldOutAnswers:
     Raises:
         DataError: as `compare_runs`, or a run whose experts give no joint classes.
     """
-    runs = [_read(folder, name) for folder, name in zip(folders, _names(folders), strict=True)]
+    runs = [read_answers(folder, name) for folder, name in zip(folders, _names(folders), strict=True)]
     for run in runs:
         if JOINT not in run.labels:
             raise DataError(f"{run.name}: the experts for joint classes are missing; train those of its graph")

@@ -10,6 +10,7 @@ from ensemble_kit.files import write_text
 from ensemble_kit.graph import describe_expert
 from ensemble_kit.recipe.load import Recipe, find_recipe, load_recipe
 from ensemble_kit.recipe.run import check_predict, check_settings
+from ensemble_kit.recipe.space import check_values
 from ensemble_kit.recipe.votes import members_of
 
 
@@ -53,14 +54,22 @@ def check_recipe(name: str, edits: Sequence[str] = ()) -> str:
         members_of(recipe, edits)
         lines.append(f"{recipe.name}: a vote of {', '.join(recipe.vote.of)}")
     lines += [_described(load_recipe(name, edits, variant)) for variant in recipe.variants]
+    if recipe.space:
+        check_values(recipe.space, lambda more: check_names(load_recipe(name, [*edits, *more])))
+        lines.append(f"ens tune searches {len(recipe.space)} settings: {', '.join(p.key for p in recipe.space)}")
     return "\n".join(lines)
+
+
+def check_names(recipe: Recipe) -> None:
+    """Raises UsageError where a table of the training does not know a name, or settings do not go together."""
+    for spec in recipe.experts:
+        check_settings(recipe.schema, spec, recipe.settings_for(spec.attributes, condition=spec.condition))
 
 
 def _described(recipe: Recipe) -> str:
     recipe.fixes_file()
     check_predict(recipe)
-    for spec in recipe.experts:
-        check_settings(recipe.schema, spec, recipe.settings_for(spec.attributes, condition=spec.condition))
+    check_names(recipe)
     share = recipe.data.val_ratio
     division = f"{recipe.data.folds} folds" if share is None else f"one validation share of {share:g}"
     names = [describe_expert(spec.attributes, spec.condition) for spec in recipe.experts]

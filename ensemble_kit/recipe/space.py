@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 from ensemble_kit.errors import UsageError, nearest
 from ensemble_kit.recipe.edits import Edit, parse_edit, refuse_unknown
 from ensemble_kit.recipe.toml_text import toml_value
+
+COMBINATIONS = 20
+"""Of other parameters' values that are tried before a value is refused."""
 
 RANGE_KEYS = ("low", "high", "log", "step")
 
@@ -130,20 +134,38 @@ def parse_space(table: Mapping[str, Any], sections: Mapping[str, Any]) -> tuple[
 
 
 def check_values(parameters: Sequence[Parameter], load: Callable[[Sequence[str]], object]) -> None:
-    """Loads the recipe with every choice, and with both ends of every range, each alone.
+    """Loads the recipe with every choice, and with both ends of every range: alone, else beside others' values.
 
     Args:
         load: edits -> recipe, as `load_recipe` does.
 
     Raises:
-        UsageError: a value that the recipe cannot have.
+        UsageError: a value that the recipe cannot have, whatever the others are.
     """
     for parameter in parameters:
+        others = [other for other in parameters if other != parameter]
         for value in parameter.ends:
+            own = edit_text(parameter.key, value)
             try:
-                load([edit_text(parameter.key, value)])
+                load([own])
             except UsageError as error:
-                raise UsageError(f"tune.space: {parameter.key} = {toml_value(value)}: {error}") from None
+                if not any(_loads(load, [own, *beside]) for beside in _beside(others)):
+                    raise UsageError(f"tune.space: {parameter.key} = {toml_value(value)}: {error}") from None
+
+
+def _beside(others: Sequence[Parameter]) -> Iterator[list[str]]:
+    """Some combinations of the other parameters' values: a sampler to balance with, where what it balances is asked."""
+    random = Random(0)  # noqa: S311  # no secret is drawn
+    for _ in range(COMBINATIONS if others else 0):
+        yield [edit_text(other.key, random.choice(other.ends)) for other in others]
+
+
+def _loads(load: Callable[[Sequence[str]], object], edits: Sequence[str]) -> bool:
+    try:
+        load(edits)
+    except UsageError:
+        return False
+    return True
 
 
 def _leaves(table: Mapping[str, Any], above: str) -> list[tuple[str, Any]]:

@@ -8,6 +8,7 @@ order they end, and however often the search is broken off.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
@@ -17,7 +18,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
 
-from ensemble_kit.errors import DataError, DivergedError, UsageError
+from ensemble_kit.errors import BusyError, DataError, DivergedError, UsageError
 from ensemble_kit.files import hold
 from ensemble_kit.recipe.run import Silent, Watcher
 from ensemble_kit.recipe.space import Parameter
@@ -25,6 +26,9 @@ from ensemble_kit.recipe.trainings import LOOK_EVERY, begin_worker, stopping
 from ensemble_kit.tuning.asking import ask
 from ensemble_kit.tuning.pruning import find_pruner
 from ensemble_kit.tuning.trials import ASKED, Trial, best_of, read_trial, write_trial
+
+PATIENCE = 45.0
+"""Seconds in which the processes of a search that was killed have ended: each looks for its parent every second."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ class RunTrial(Protocol):
     """Trains and scores a trial in its folder; what is there of it already is gone on from. Can be pickled.
 
     Raises:
+        BusyError: another process trains it; it is asked again for a while.
         UsageError, DataError, DivergedError: the trial fails; the search goes on.
         StoppedError: so does the search end.
     """
@@ -153,13 +158,25 @@ class _Run:
 
     def __call__(self, trial: Trial, watcher: Watcher) -> Trial:
         try:
-            done = self.run_trial(trial, self.earlier, watcher)
+            done = self._run(trial, watcher)
+        except BusyError:
+            raise
         except (UsageError, DataError, DivergedError) as error:
             if trial.number == 0:
                 raise
             done = trial.failed(str(error))
         write_trial(self.folder, done)
         return done
+
+    def _run(self, trial: Trial, watcher: Watcher) -> Trial:
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return self.run_trial(trial, self.earlier, watcher)
+            except BusyError:
+                if time.monotonic() > until:
+                    raise
+            time.sleep(LOOK_EVERY)
 
     def apart(self, trial: Trial) -> Trial:
         return self(trial, Silent())
@@ -209,7 +226,7 @@ def _held(folder: Path) -> Iterator[None]:
     """Holds the search for this process.
 
     Raises:
-        UsageError: another process runs it now.
+        BusyError: another process runs it now.
     """
     folder.mkdir(parents=True, exist_ok=True)
     handle = hold(folder / "lock", "searched")

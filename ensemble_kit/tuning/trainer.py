@@ -162,7 +162,8 @@ def check_objective_name(objective: str, schema: Schema) -> None:
 def training_of(recipe: Recipe, spec: ExpertSpec) -> dict[str, Any]:
     """What decides the weights of an expert on given folds: its settings, and those of the expert it starts from."""
     settings = recipe.settings_for(spec.attributes, condition=spec.condition)
-    values = settings.model_dump(mode="json", exclude=set(NOT_OF_THE_TRAINING))
+    # without defaults: a setting that a later version adds is not another search
+    values = settings.model_dump(mode="json", exclude=set(NOT_OF_THE_TRAINING), exclude_defaults=True)
     before = [training_of(recipe, other) for other in recipe.experts if starts_from(settings.weights, other)]
     extra = {"extra": recipe.data.extra, "extra_where": recipe.data.model_dump(mode="json")["extra_where"]}
     return {**values, **extra, "before": before}

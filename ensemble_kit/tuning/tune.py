@@ -15,6 +15,7 @@ from ensemble_kit.recipe.load import Recipe, read_recipe, validated
 from ensemble_kit.recipe.resolved import NAME as RECIPE
 from ensemble_kit.recipe.run import Watcher, check_experts
 from ensemble_kit.recipe.settings import TuneSettings
+from ensemble_kit.recipe.show import check_names
 from ensemble_kit.recipe.space import HOW_TO, check_values, edit_text
 from ensemble_kit.tuning.asking import check_sampler, importance
 from ensemble_kit.tuning.claims import gains, on_halves
@@ -119,7 +120,7 @@ def _plan(trainer: Trainer, settings: TuneSettings, at_once: int) -> tuple[Plan,
         return trainer.edited(edits)
 
     space = trainer.file.load(trainer.edits, trainer.variant).space
-    check_values(space, load)
+    check_values(space, lambda edits: check_names(load(edits)))
     first, outside = first_params(space, load)
     plan = Plan(
         space=space,

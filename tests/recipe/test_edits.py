@@ -124,7 +124,7 @@ def test_folds_and_a_share_rule_each_other_out(tmp_path: Path) -> None:
         ("train.phases.0.epochs=3", "the recipe has no train.phases; set it whole, as in train.phases=[{}]"),
         ("train.epochs=0", "train.epochs: Input should be greater than or equal to 1"),
         ('train."age given mask=wron".epochs=3', "no such expert is trained"),
-        ("zzz.a=3", "known: data, train, predict, combine, vote, schema, graph, experts"),
+        ("zzz.a=3", "known: data, train, predict, combine, vote, tune, schema, graph, experts"),
     ],
 )
 def test_what_is_refused_says_what_to_write(task: Path, edit: str, message: str) -> None:

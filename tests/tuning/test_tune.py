@@ -75,7 +75,6 @@ def test_what_no_parameter_touches_is_trained_once(searched: tuple[SearchReport,
     report, folder = searched
     files = [folder / "trials" / f"000{n}" / "experts" / "mask" / "fold1" / "oof.npy" for n in range(3)]
     assert len({file.stat().st_ino for file in files}) == 1
-    assert all(trial.seconds < report.trials[0].seconds for trial in report.trials[1:])
     assert len(list((folder / "cache").glob("*.npy"))) == 1
     kept = {int(file.parts[-5]) for file in folder.glob("trials/*/experts/age/fold0/best.safetensors")}
     assert kept == {0, report.best}

@@ -317,7 +317,11 @@ def test_weights_of_predicted_photos_with_answers(world: Path, tmp_path: Path) -
         ("weights {world}/good {world}/bad --metric macrof1", UsageError, 'did you mean "macro_f1"'),
         ("weights {world}/good {world}/bad --on expert", UsageError, '--on "expert"; did you mean "experts"?'),
         ("temperature {world}/good --metric brier", UsageError, "--metric is of weights"),
-        ("temperature {world}/good --folds 3", UsageError, "--folds is of weights, stacking, borders; temperature has no use"),
+        (
+            "temperature {world}/good --folds 3",
+            UsageError,
+            "--folds is of weights, stacking, borders; temperature has no use",
+        ),
         ("temperature {world}/good --on joint --on experts", UsageError, "found 2 places; name one"),
         ("temperature {world}/good --reference {world}/bad", UsageError, "--reference is of shift"),
         ("weights {world}/good {world}/bad --fitted {world}/answers.csv", DataError, "not readable as JSON"),

@@ -2,102 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from shipped import (
+    FLAT,
+    IMAGENET,
+    SIX,
+    ages,
+    groups_of,
+    job,
+    network_of,
+    prepared,
+    rows_of,
+    run_without_photos,
+    steps_of,
+)
 
 from ensemble_kit.data.decode import prepare
-from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.graph import describe_expert
-from ensemble_kit.loading.transforms import Augment
-from ensemble_kit.models.heads import Network, build_network
-from ensemble_kit.recipe.experts import ExpertSpec
 from ensemble_kit.recipe.load import load_recipe
-from ensemble_kit.recipe.planning import _photos_of
 from ensemble_kit.recipe.starts import in_order
-from ensemble_kit.recipe.train import job_of
 from ensemble_kit.runs import Run
-from ensemble_kit.training.columns import heads_of, parts_of_job
-from ensemble_kit.training.job import ExpertJob
+from ensemble_kit.training.columns import heads_of
 from ensemble_kit.training.losses import find_loss
-from ensemble_kit.training.optimizers import freeze_layers, make_optimizer
-from ensemble_kit.training.rows import FoldRows, choose_rows
-
-FLAT = ("mask", "gender", "age")
-SIX = ("gender", "age")
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A person of every age and gender, a photo in every mask state; nothing of it lies on the disk."""
-    root = tmp_path_factory.mktemp("nothing")
-    recipe = load_recipe("three-models")
-    rows = [
-        (age, gender, state)
-        for age in range(18, 61)
-        for gender in ("male", "female")
-        for state in recipe.schema["mask"].classes
-    ]
-    people = [f"{gender}{age}" for age, gender, _ in rows]
-    columns: dict[str, Any] = {"sample_id": [f"{i}.jpg" for i in range(len(rows))], "group_id": people}
-    columns |= {"path": columns["sample_id"], "mask": [row[2] for row in rows], "gender": [row[1] for row in rows]}
-    table = SampleTable.from_columns({**columns, "age": [float(row[0]) for row in rows]}, root, recipe.schema)
-    folds = np.array([(row[0] + (row[1] == "female")) % 5 for row in rows], dtype=np.int64)
-    return Run.create(
-        root, table, folds, data=root, layout="auto", schema=recipe.schema, graph=recipe.graph,
-        division={"n_folds": 5, "fold_seed": 0, "val_ratio": None}, combine=recipe.combine.model_dump(), write=False,
-    )  # fmt: skip
-
-
-def job(
-    run: Run,
-    name: str,
-    names: tuple[str, ...],
-    condition: Mapping[str, tuple[str, ...]] | None = None,
-    variant: str | None = None,
-) -> ExpertJob:
-    """The job of fold 0, from random weights: nothing is fetched here."""
-    recipe = load_recipe(name, variant=variant)
-    spec = ExpertSpec(names, condition or {})
-    assert spec in recipe.experts, f"{name} does not train {spec}"
-    settings = recipe.settings_for(names, condition=spec.condition)
-    return job_of(run, spec, settings.model_copy(update={"weights": "none"}), 0)
-
-
-def network_of(job: ExpertJob) -> Network:
-    return build_network(job.backbone, "none", parts_of_job(job), (0,), head=job.head, size=job.size)
-
-
-def groups_of(job: ExpertJob, number: int = 0) -> tuple[torch.optim.Optimizer, dict[str, dict[str, Any]], set[str]]:
-    """The optimiser of a phase, its group of weights of each part, and the names of what is frozen."""
-    network, phase = network_of(job), job.phases[number]
-    freeze_layers(network, phase.freeze, {name for name, _ in network.named_parameters()})
-    optimizer = make_optimizer(network, phase)
-    groups = {g["part"]: g for g in optimizer.param_groups if g["params"][0].ndim > 1}
-    return optimizer, groups, {name for name, p in network.named_parameters() if not p.requires_grad}
-
-
-def steps_of(job: ExpertJob) -> list[Any]:
-    pipeline = Augment(job.augment, job.size, 0, job.augment_share)._pipeline
-    return [] if pipeline is None else list(pipeline.transforms)
-
-
-def rows_of(run: Run, job: ExpertJob) -> FoldRows:
-    return choose_rows(job, run.table, run.folds, _photos_of(run, job))
-
-
-def ages(run: Run, rows: Any) -> set[int]:
-    return set(run.table.frame["age"].to_numpy()[rows].astype(int).tolist())
-
-
-def prepared(job: ExpertJob) -> tuple[int, ...]:
-    photo = np.zeros((512, 384, 3), dtype=np.uint8)
-    return prepare(photo, job.preprocess).shape
+    return run_without_photos(tmp_path_factory.mktemp("nothing"))
 
 
 def test_flat_18(run: Run) -> None:

@@ -83,16 +83,24 @@ def run_all(trainings: list[Training], at_once: int) -> tuple[Heard, list[int]]:
     return heard, begun
 
 
-def test_processes_give_the_same_bits_and_wait_for_each_other(tmp_path: Path) -> None:
-    alone, in_order = run_all(three(tmp_path, tmp_path / "one"), 1)
-    heard, begun = run_all(three(tmp_path, tmp_path / "two"), 2)
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which all three have been trained, one after the other in this process, and what was heard."""
+    root = tmp_path_factory.mktemp("trainings")
+    heard, in_order = run_all(three(root, root / "one"), 1)
     assert in_order == [0, 1, 2]
+    (root / "lines").write_text("\n".join(map(without_time, heard.lines)))
+    return root
+
+
+def test_processes_give_the_same_bits_and_wait_for_each_other(done: Path, tmp_path: Path) -> None:
+    heard, begun = run_all(three(tmp_path, tmp_path / "two"), 2)
     assert begun[0] == 1, "the longest begins first"
-    assert sorted(map(without_time, heard.lines)) == sorted(map(without_time, alone.lines))
+    assert sorted(map(without_time, heard.lines)) == sorted((done / "lines").read_text().splitlines())
     for number in range(3):
         assert (heard.shares[number][0], heard.shares[number][-1]) == (0, 1)
         for name in ("best.safetensors", "oof.npy"):
-            one, two = (tmp_path / how / str(number) / name for how in ("one", "two"))
+            one, two = done / "one" / str(number) / name, tmp_path / "two" / str(number) / name
             assert one.read_bytes() == two.read_bytes()
     again = [result for _, result in run_trainings(three(tmp_path, tmp_path / "two"), job_of, Heard(), at_once=2)]
     assert [result.skipped for result in again] == [True] * 3
@@ -102,9 +110,8 @@ def without_time(line: str) -> str:
     return line[: line.rindex("(")]
 
 
-def test_what_was_told_is_heard_even_when_all_results_came_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_told_is_heard_even_when_all_results_came_first(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trained before, so that the process has no more to do than to tell that it began."""
     pass_on = trainings_module._pass_on
 
     def late(told: Any, listener: trainings_module.Listener) -> None:
@@ -112,9 +119,10 @@ def test_what_was_told_is_heard_even_when_all_results_came_first(
             pass_on(told, listener)
 
     monkeypatch.setattr(trainings_module, "_pass_on", late)
-    heard = run_all(three(tmp_path, tmp_path / "out"), 2)[0]
-    assert len(heard.lines) == 6
-    assert [heard.shares[number][-1] for number in range(3)] == [1, 1, 1]
+    heard, left = Heard(), dict(enumerate(three(done, done / "one")))
+    results = dict(trainings_module._in_processes(left, job_of, heard, at_once=1))
+    assert [results[number].skipped for number in range(3)] == [True] * 3
+    assert heard.shares == {0: [0.0], 1: [0.0], 2: [0.0]}
 
 
 @pytest.mark.slow

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from command_line import SMALL, TINY, Ens
 
+from ensemble_kit.card import read_card
 from ensemble_kit.recipe.quickstart import run_quickstart
 from ensemble_kit.recipe.run import Silent
 
@@ -74,6 +77,18 @@ def test_quickstart_leaves_what_it_promises(quick: Path) -> None:
     template = (quick / "photos" / "eval" / "info.csv").read_text().splitlines()
     submission = (quick / "submission.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in submission] == [line.split(",")[0] for line in template]
+
+
+@pytest.mark.slow
+def test_quickstart_as_a_user_types_it(tmp_path: Path) -> None:
+    """A process of its own, ResNet18, two trainings at a time: the README's first line."""
+    command = [sys.executable, "-m", "ensemble_kit", "quickstart", "--out", "quickstart"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "quickstart" / "metrics.json").read_text())
+    assert metrics["joint"]["conditional_hard"]["accuracy"] > 0.4  # of 18 classes
+    card = next((tmp_path / "quickstart" / "run" / "experts").rglob("best.safetensors"))
+    assert read_card(card).backbone["name"] == "resnet18"
 
 
 def test_quickstart_again_skips_and_other_settings_are_refused(quick: Path, ens: Ens) -> None:

@@ -301,6 +301,7 @@ def linear_predictions(photos: Photos, labels: IntArray, wanted: Photos) -> IntA
     return found
 
 
+@pytest.mark.slow
 def test_a_linear_model_on_pixels_stays_below_half() -> None:
     photos, labels = drawn(70, 0, (32, 32))
     wanted, truth = drawn(30, 1, (32, 32))

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from sklearn.metrics import f1_score
+from task_text import NO_EDGES_TEXT, SCHEMA_TEXT
 from tiny_training import draw_table
 from torch import nn
 from typer.testing import CliRunner
@@ -31,17 +32,10 @@ from ensemble_kit.recipe.settings import IMAGENET_MEAN, IMAGENET_STD
 from ensemble_kit.recipe.train import photos_for, preprocess_of
 from ensemble_kit.runs import Run
 
-SAID = """
-[schema]
-mask = ["worn", "incorrect", "not_worn"]
-gender = ["male", "female"]
-age = { classes = ["<30", "30-59", ">=60"], borders = [30, 60] }
-
-[graph]
-mask = []
-gender = []
-age = []
-
+SAID = (
+    SCHEMA_TEXT
+    + NO_EDGES_TEXT
+    + """
 [experts]
 mask = []
 gender = []
@@ -106,6 +100,7 @@ says = "Longer helps"
 a = "never"
 b = "base"
 """
+)
 
 
 def plain_backbone() -> tuple[nn.Module, int]:

@@ -6,17 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from task_text import SCHEMA_TEXT
 
 from ensemble_kit.errors import UsageError
 from ensemble_kit.recipe.edits import combining, parse_edit
 from ensemble_kit.recipe.load import load_recipe
 from ensemble_kit.recipe.settings import CombineSettings, DataSettings, PredictSettings, TrainSettings
 
-TASK = """
-[schema]
-mask = ["worn", "incorrect", "not_worn"]
-gender = ["male", "female"]
-age = { classes = ["<30", "30-59", ">=60"], borders = [30, 60] }
+TASK = (
+    SCHEMA_TEXT
+    + """
 [graph]
 mask = []
 "gender,age" = ["mask"]
@@ -28,6 +27,7 @@ epochs = 5
 "gender,age" = ["each", "pooled"]
 age = ["pooled"]
 """
+)
 VARIANTS = """
 [variants.plain]
 [variants.small]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from task_text import NO_EDGES_TEXT, SCHEMA_TEXT
 from tiny_training import SCHEMA, draw_table, tiny_backbone
 
 from ensemble_kit.card import read_card
@@ -26,15 +27,10 @@ from ensemble_kit.recipe.show import check_recipe
 from ensemble_kit.recipe.train import train_experts
 from ensemble_kit.runs import Run
 
-RECIPE = """
-[schema]
-mask = ["worn", "incorrect", "not_worn"]
-gender = ["male", "female"]
-age = { classes = ["<30", "30-59", ">=60"], borders = [30, 60] }
-[graph]
-mask = []
-gender = []
-age = []
+RECIPE = (
+    SCHEMA_TEXT
+    + NO_EDGES_TEXT
+    + """
 [data]
 folds = 2
 [experts]
@@ -59,6 +55,7 @@ output = "ordinal"
 epochs = 1
 threads = 1
 """
+)
 
 
 @pytest.fixture(scope="module")

@@ -6,19 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from task_text import GRAPH_TEXT as GRAPH
+from task_text import SCHEMA_TEXT as SCHEMA
 
 from ensemble_kit.cli.training_options import TRAIN_OPTIONS
 from ensemble_kit.errors import DataError, EnsembleKitError, UsageError
 from ensemble_kit.recipe.load import ExpertSpec, load_recipe, recipe_folder, recipe_names
 from ensemble_kit.recipe.settings import CombineSettings, DataSettings, TrainSettings
-
-SCHEMA = """
-[schema]
-mask = ["worn", "incorrect", "not_worn"]
-gender = ["male", "female"]
-age = { classes = ["<30", "30-59", ">=60"], borders = [30, 60] }
-"""
-GRAPH = '[graph]\nmask = []\ngender = []\nage = ["mask"]\n'
 
 OTHER_VALUES: dict[str, Any] = {
     "backbone": "resnet34",

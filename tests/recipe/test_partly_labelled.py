@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from task_text import GRAPH_TEXT, SCHEMA_TEXT
 from tiny_training import draw_table, folds_of, make_job, make_photos, tiny_backbone
 
 from ensemble_kit.data.extra import with_extra
@@ -25,17 +26,10 @@ from ensemble_kit.recipe.whole import run_recipe
 from ensemble_kit.runs import Run
 from ensemble_kit.training.rows import choose_rows
 
-RECIPE = """
-[schema]
-mask = ["worn", "incorrect", "not_worn"]
-gender = ["male", "female"]
-age = { classes = ["<30", "30-59", ">=60"], borders = [30, 60] }
-
-[graph]
-mask = []
-gender = []
-age = ["mask"]
-
+RECIPE = (
+    SCHEMA_TEXT
+    + GRAPH_TEXT
+    + """
 [data]
 path = "data"
 folds = 2
@@ -53,6 +47,7 @@ threads = 1
 [experts]
 age = ["pooled", { mask = "worn" }]
 """
+)
 
 
 @dataclass

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from task_text import NO_EDGES_TEXT, SCHEMA_TEXT
 from tiny_training import draw_table, tiny_backbone
 
 from ensemble_kit.card import read_card
@@ -22,15 +23,10 @@ from ensemble_kit.recipe.starts import check_start, in_order, start_of
 from ensemble_kit.recipe.train import train_experts
 from ensemble_kit.runs import Run
 
-RECIPE = """
-[schema]
-mask = ["worn", "incorrect", "not_worn"]
-gender = ["male", "female"]
-age = { classes = ["<30", "30-59", ">=60"], borders = [30, 60] }
-[graph]
-mask = []
-gender = []
-age = []
+RECIPE = (
+    SCHEMA_TEXT
+    + NO_EDGES_TEXT
+    + """
 [data]
 folds = 2
 [train]
@@ -49,6 +45,7 @@ seeds = [0, 1]
 [experts]
 age = []
 """
+)
 
 
 class Listening(Silent):

@@ -63,7 +63,8 @@ class Trainer:
     def edited(self, edits: Sequence[str]) -> Recipe:
         """The recipe with further edits, without its search."""
         recipe = self.file.load([*self.edits, *edits], self.variant).with_data(self.division).with_train(self.flags)
-        return replace(recipe, sections={name: part for name, part in recipe.sections.items() if name != "tune"})
+        sections = {name: part for name, part in recipe.sections.items() if name not in ("tune", "vote", "beliefs")}
+        return replace(recipe, sections=sections)
 
     def __call__(self, trial: Trial, earlier: Earlier, watcher: Watcher) -> Trial:
         recipe = self.recipe(trial.params)

@@ -78,6 +78,8 @@ def tune_recipe(request: Request, watcher: Watcher) -> SearchReport:
     )
     for parameter in plan.space:
         watcher.say(f"  {parameter.key}: {parameter.described()}")
+    if run.n_folds == 1 and plan.prune != "none":
+        watcher.say("note: one fold, so no trial is pruned: that is done between folds")
     names = dict(zip((p.key for p in plan.space), short_names([p.key for p in plan.space]), strict=True))
 
     listener = Listener(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,38 +55,43 @@ class SeedError:
     degrees: int
 
 
-def seed_errors(by_seed: Sequence[ArrayLike], kinds: Sequence[Hashable]) -> list[SeedError | None]:
+def seed_errors(by_seed: Sequence[ArrayLike], is_shared: Sequence[bool]) -> list[SeedError | None]:
     """The standard error that seeds bring into each mean difference.
 
-    The variance over a few seeds is hardly known by itself, so it is pooled over the differences of one kind (two
-    trainings, or two readings of the same training), as if seeds spread them alike; one that spreads more than its
-    kind keeps its own variance.
+    The variance over a few seeds is hardly known by itself, so it is pooled over all differences of two trainings, as
+    if seeds spread them alike; one that spreads more keeps its own variance. Two readings of one training (a vote, a
+    soup, against its members) move together, so half of the pooled variance is theirs: as if one side alone were drawn.
 
     Args:
         by_seed: of each difference `(n_seeds,)`, its value with each seed.
-        kinds: of each difference, what it is pooled with.
+        is_shared: of each difference, whether both sides are readings of one training. Where all are, they are pooled
+            among themselves.
 
     Returns:
         None where there is one seed: then the spread is unknown.
 
     Examples:
-        >>> found = seed_errors([[0.0, 0.2], [0.1, 0.1], [0.5]], ["trainings"] * 3)
+        >>> found = seed_errors([[0.0, 0.2], [0.1, 0.1], [0.1, 0.1], [0.5]], [False, False, True, False])
         >>> [one and (round(one.error, 3), one.degrees) for one in found]
-        [(0.1, 2), (0.071, 2), None]
+        [(0.1, 2), (0.071, 2), (0.05, 2), None]
     """
-    values = [np.asarray(one, dtype=np.float64) for one in by_seed]
-    alone = [float(np.var(one, ddof=1)) / len(one) if len(one) > 1 else None for one in values]
-    found: list[SeedError | None] = []
-    for number, kind in enumerate(kinds):
-        own = alone[number]
-        if own is None:
-            found.append(None)
-            continue
-        same = [(v, len(values[i]) - 1) for i, v in enumerate(alone) if v is not None and kinds[i] == kind]
-        degrees = sum(n for _, n in same)
-        pooled = sum(v * n for v, n in same) / degrees
-        found.append(SeedError(max(own, pooled) ** 0.5, degrees))
-    return found
+    spread = [_spread(np.asarray(one, dtype=np.float64)) for one in by_seed]
+    apart = [one for one, shared in zip(spread, is_shared, strict=True) if one is not None and not shared]
+    family = apart or [one for one in spread if one is not None]
+    degrees = sum(one.degrees for one in family)
+    pooled = sum(one.error**2 * one.degrees for one in family) / degrees if degrees else 0.0
+    return [
+        None
+        if own is None
+        else SeedError(max(own.error**2, pooled / 2 if shared and apart else pooled) ** 0.5, degrees)
+        for own, shared in zip(spread, is_shared, strict=True)
+    ]
+
+
+def _spread(values: FloatArray) -> SeedError | None:
+    """The standard error of a mean over seeds, by itself."""
+    n = len(values)
+    return SeedError(float(np.std(values, ddof=1)) / n**0.5, n - 1) if n > 1 else None
 
 
 @dataclass(frozen=True)

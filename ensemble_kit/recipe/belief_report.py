@@ -106,7 +106,7 @@ class BeliefReport:
     def notes(self) -> list[str]:
         """How the numbers were made."""
         seeds = (
-            "seeds (errors pooled over beliefs of a kind)" if len(self.seeds) > 1 else "not over seeds: there is one"
+            "seeds (their spread pooled over the beliefs)" if len(self.seeds) > 1 else "not over seeds: there is one"
         )
         return [
             f"[ ]: 95 % intervals of differences, holding for all {len(self.beliefs)} beliefs at once; over people "

@@ -68,17 +68,19 @@ def test_the_rule(claim: Claim, between: tuple[float, float], least: float, want
     assert verdict(claim, between, least) == wanted
 
 
-@given(st.lists(st.lists(value, min_size=3, max_size=3), min_size=1, max_size=5))
-def test_seeds_are_pooled_by_kind_and_never_below_their_own(by_seed: list[list[float]]) -> None:
-    kinds = [number % 2 for number in range(len(by_seed))]
-    found = seed_errors(by_seed, kinds)
-    for number, one in enumerate(found):
-        same = [by_seed[i] for i in range(len(by_seed)) if kinds[i] == kinds[number]]
-        variances = [sum((x - sum(row) / 3) ** 2 for x in row) / 2 for row in same]
-        own = variances[same.index(by_seed[number])]
-        assert one is not None
-        assert one.degrees == 2 * len(same)
-        assert one.error**2 == pytest.approx(max(own, sum(variances) / len(same)) / 3, abs=1e-12)
+@given(
+    st.lists(st.tuples(st.lists(value, min_size=3, max_size=3), st.booleans()), min_size=1, max_size=5),
+)
+def test_seeds_are_pooled_and_never_below_their_own(rows: list[tuple[list[float], bool]]) -> None:
+    variances = [sum((x - sum(row) / 3) ** 2 for x in row) / 2 / 3 for row, _ in rows]
+    apart = [own for own, (_, shared) in zip(variances, rows, strict=True) if not shared]
+    pooled = sum(apart or variances) / len(apart or variances)
+    for found, own, (_, shared) in zip(
+        seed_errors([row for row, _ in rows], [shared for _, shared in rows]), variances, rows, strict=True
+    ):
+        assert found is not None
+        assert found.degrees == 2 * len(apart or variances)
+        assert found.error**2 == pytest.approx(max(own, pooled / 2 if shared and apart else pooled), abs=1e-12)
 
 
 def drawn(rng: Any, n_family: int, n_people: int, n_boot: int) -> tuple[Any, Any]:
@@ -107,6 +109,16 @@ def test_few_seeds_make_it_wide() -> None:
     assert width[-1] > 2.5 * width[2]
 
 
+def test_each_belief_is_as_wide_as_its_own_errors_make_it() -> None:
+    values, draws = drawn(np.random.default_rng(0), 2, 50, 2000)
+    seeds = [SeedError(0.0, 60), SeedError(1.0, 60)]
+    calm, shaken = claim_bounds(values.tolist(), list(draws), 50, seeds)
+    assert shaken.people_error == pytest.approx(calm.people_error, rel=0.4)
+    widths = [one.interval[1] - one.interval[0] for one in (calm, shaken)]
+    errors = [(one.people_error**2 + one.seed_error**2) ** 0.5 for one in (calm, shaken)]
+    assert widths[1] / widths[0] == pytest.approx(errors[1] / errors[0], rel=0.05)
+
+
 def test_what_does_not_differ_has_no_width() -> None:
     bounds = claim_bounds([0.0, 0.1], [np.zeros(200), np.random.default_rng(0).normal(0.1, 1, 200)], 20, [None, None])
     assert bounds[0].interval == (0, 0)
@@ -122,6 +134,6 @@ def test_intervals_cover_the_family_as_often_as_they_say() -> None:
         values, draws = drawn(rng, n_family, n_people, n_boot)
         by_seed = values[:, None] + rng.normal(0, 0.4, size=(n_family, n_seeds))
         values, draws = by_seed.mean(axis=1), draws + (by_seed.mean(axis=1) - values)[:, None]
-        found = claim_bounds(values.tolist(), list(draws), n_people, seed_errors(list(by_seed), ["one"] * n_family))
+        found = claim_bounds(values.tolist(), list(draws), n_people, seed_errors(list(by_seed), [False] * n_family))
         held += all(low <= 0 <= high for low, high in (one.interval for one in found))
     assert 0.93 <= held / n_worlds <= 0.995

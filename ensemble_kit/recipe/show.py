@@ -8,6 +8,7 @@ from pathlib import Path
 from ensemble_kit.errors import UsageError
 from ensemble_kit.files import write_text
 from ensemble_kit.graph import describe_expert
+from ensemble_kit.recipe.belief_file import load_beliefs
 from ensemble_kit.recipe.load import Recipe, find_recipe, load_recipe
 from ensemble_kit.recipe.run import check_predict, check_settings
 from ensemble_kit.recipe.space import check_values
@@ -57,6 +58,9 @@ def check_recipe(name: str, edits: Sequence[str] = ()) -> str:
     if recipe.space:
         check_values(recipe.space, lambda more: check_names(load_recipe(name, [*edits, *more])))
         lines.append(f"ens tune searches {len(recipe.space)} settings: {', '.join(p.key for p in recipe.space)}")
+    if "beliefs" in recipe.sections:
+        file = load_beliefs(name, edits)
+        lines.append(f"ens beliefs tests {len(file.beliefs)}: {', '.join(one.name for one in file.beliefs)}")
     return "\n".join(lines)
 
 

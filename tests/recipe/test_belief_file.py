@@ -10,6 +10,7 @@ import pytest
 from ensemble_kit.errors import UsageError
 from ensemble_kit.recipe.belief_file import chosen_beliefs, load_beliefs, parse_side
 from ensemble_kit.recipe.load import load_recipe, load_variants
+from ensemble_kit.recipe.show import check_recipe
 
 BASE = """
 [schema]
@@ -90,6 +91,12 @@ def test_the_shipped_beliefs_are_those_that_were_asked_about() -> None:
     }
     assert len(set(epochs.values())) == 1  # no arm trains longer on age than another
     assert {arm.data.folds for arm in file.arms.values()} == {2}
+
+
+def test_recipes_check_looks_at_beliefs(tmp_path: Path) -> None:
+    assert check_recipe(str(written(tmp_path))).endswith("ens beliefs tests 1: long")
+    with pytest.raises(UsageError, match=r"beliefs.it: unknown key"):
+        check_recipe(str(written(tmp_path, belief(clam='"worse"'))))
 
 
 def belief(**changed: Any) -> str:

@@ -16,7 +16,7 @@ from ensemble_kit.graph import Graph, Node, describe_condition
 from ensemble_kit.hooks import Adjust, Weights
 from ensemble_kit.ids import check_unique, match_ids
 from ensemble_kit.joint import Passed, Plan, Step, best_columns, make_plan
-from ensemble_kit.panel import Asked, Panel
+from ensemble_kit.panel import Asked, Fill, Panel
 from ensemble_kit.predictions import Predictions, save_predictions
 from ensemble_kit.routing import Route, find_route, route_name
 from ensemble_kit.schema import Schema
@@ -167,6 +167,7 @@ class ConditionalEnsemble:
         dtype: DType = "float32",
         missing: Missing = "refuse",
         out: Path | None = None,
+        fill: Fill | None = None,
     ) -> Combined:
         """Joint probabilities of every photo.
 
@@ -190,6 +191,9 @@ class ConditionalEnsemble:
             dtype: of the joint probabilities that are kept. What float32 could decide otherwise than float64 is worked
                 out in float64 either way; float32 holds probabilities to seven digits.
             out: a folder for the joint probabilities, as a prediction set (float32).
+            fill: called before rows of an expert are read, with the expert, the names of its voters that count and the
+                row numbers; it may write them into `expert.layers`. So an expert whose rows are NaN at first can be a
+                network that runs only where the route asks for it (`answering.answer_table` is that).
 
         Raises:
             UsageError: unknown names; a route, vote or adjustment that breaks its contract.
@@ -204,7 +208,7 @@ class ConditionalEnsemble:
             raise UsageError("a prediction set holds float32: leave dtype out, or combine without out")
         panel = Panel(
             self.plan, self.experts, self.ids, self._rows, self._checked,
-            voters=voters, vote=vote, vote_at=vote_at, weights=weights, adjust=adjust,
+            voters=voters, vote=vote, vote_at=vote_at, weights=weights, adjust=adjust, fill=fill,
         )  # fmt: skip
         n_samples = len(self.ids)
         joint = np.zeros((n_samples, self.schema.n_joint), dtype=np.dtype(dtype))

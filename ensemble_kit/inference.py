@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from torch import nn
 
 from ensemble_kit.arrays import ByteArray, FloatArray
 from ensemble_kit.card import Card, Head, read_card
@@ -24,9 +25,10 @@ from ensemble_kit.graph import describe_expert
 from ensemble_kit.loading.cache import Geometry, PhotoCache, decode_windows, geometry
 from ensemble_kit.loading.leftovers import remove_leftovers
 from ensemble_kit.models.backbones import Builder
-from ensemble_kit.models.checkpoint import load_expert
+from ensemble_kit.models.checkpoint import load_expert, seen_size
 from ensemble_kit.models.compute import Compute, choose_compute, num_threads, predict_probs
-from ensemble_kit.models.heads import HeadBuilder, Network
+from ensemble_kit.models.fused import ready
+from ensemble_kit.models.heads import HeadBuilder
 from ensemble_kit.models.views import View, find_views
 from ensemble_kit.predictions import Predictions, read_problems, save_predictions
 from ensemble_kit.schema import Schema
@@ -47,7 +49,7 @@ class Progress(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class _Voter:
+class Voter:
     """One head of one checkpoint; equal to itself alone."""
 
     path: Path
@@ -107,7 +109,7 @@ def predict_table(
     if batch_size < 1:
         raise UsageError(f"batch size: expected at least 1, found {batch_size}")
     views = find_views(tta)
-    voters = _voters(checkpoints, table)
+    voters = find_voters(checkpoints, table)
     out = Path(out)
     remove_leftovers(out, SCRATCH)
     is_told = saved_tta(out, "recipe_tta") == tuple(recipe_tta)
@@ -117,10 +119,8 @@ def predict_table(
     saved = saved_layers(out, table, tta)
     layers = {voter: saved[voter.key] for voter in voters if voter.key in saved}
     problems = read_problems(out) if layers else []
-    compute = choose_compute(device, precision)
-    networks = {v.path: load_expert(v.path, backbones=backbones, heads=heads)[0] for v in voters if v not in layers}
-    for network in networks.values():
-        compute.place(network)
+    compute = choose_compute(device, precision, channels_last=True)
+    networks = {v.path: load_ready(v.path, compute, backbones, heads) for v in voters if v not in layers}
     out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         stack.enter_context(num_threads(threads))
@@ -132,7 +132,18 @@ def predict_table(
     return out
 
 
-def _voters(checkpoints: Sequence[Path], table: SampleTable) -> list[_Voter]:
+def load_ready(
+    path: Path,
+    compute: Compute,
+    backbones: Mapping[str, Builder] | None,
+    heads: Mapping[str, HeadBuilder] | None,
+) -> nn.Module:
+    """A checkpoint's network, made as fast as it can be without other answers."""
+    network, card = load_expert(path, backbones=backbones, heads=heads)
+    return ready(network, compute, seen_size(card))
+
+
+def find_voters(checkpoints: Sequence[Path], table: SampleTable) -> list[Voter]:
     """Cards checked against the table and each other; voters named by fold, and by seed where folds repeat."""
     found = []
     for path in map(Path, checkpoints):
@@ -141,7 +152,7 @@ def _voters(checkpoints: Sequence[Path], table: SampleTable) -> list[_Voter]:
             expected, actual = _describe(table.schema, card.schema), _describe(card.schema, table.schema)
             raise DataError(f"{path}: expected a checkpoint of {expected}, found {actual}; predict with that schema")
         sha256 = sha256_file(path)
-        found += [_Voter(path, card, head, "", sha256) for head in card.heads]
+        found += [Voter(path, card, head, "", sha256) for head in card.heads]
     return _with_distinct_names(found)
 
 
@@ -156,13 +167,13 @@ def _describe(schema: Schema, other: Schema) -> str:
     return f"Schema({', '.join(parts)}; {schema.n_joint} joint)"
 
 
-def _with_distinct_names(voters: Sequence[_Voter]) -> list[_Voter]:
+def _with_distinct_names(voters: Sequence[Voter]) -> list[Voter]:
     """Named by fold; an expert that has several seeds of a fold by seed too; by epoch where names are still alike."""
     seeds: dict[tuple[str, int], set[int]] = {}
     for voter in voters:
         seeds.setdefault((voter.expert, voter.card.train["fold"]), set()).add(voter.card.train["seed"])
     seeded = {expert for (expert, _), found in seeds.items() if len(found) > 1}
-    named: dict[tuple[str, str], _Voter] = {}
+    named: dict[tuple[str, str], Voter] = {}
     for voter in voters:
         train = voter.card.train
         parts = (f"fold{train['fold']}", f"seed{train['seed']}", f"epoch{train['epoch']}")
@@ -176,16 +187,16 @@ def _with_distinct_names(voters: Sequence[_Voter]) -> list[_Voter]:
     return list(named.values())
 
 
-def _layer(path: Path, n_samples: int, voter: _Voter) -> FloatArray:
+def _layer(path: Path, n_samples: int, voter: Voter) -> FloatArray:
     shape = (n_samples, len(voter.head.classes))
     layer: FloatArray = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
     return layer
 
 
 def _fill(
-    layers: Mapping[_Voter, FloatArray],
+    layers: Mapping[Voter, FloatArray],
     table: SampleTable,
-    networks: Mapping[Path, Network],
+    networks: Mapping[Path, nn.Module],
     compute: Compute,
     batch_size: int,
     cache: Path | None,
@@ -200,7 +211,7 @@ def _fill(
     if watcher is not None:
         watcher.begin("predicting", len(table) * len(networks))
     done = 0
-    for start, photos, found in _windows(table, list(preprocess.values()), cache):
+    for start, photos, found in photo_windows(table, list(preprocess.values()), cache):
         problems |= dict(found)
         bad = [row - start for row, _ in found]
         for path, network in networks.items():
@@ -222,19 +233,21 @@ def _fill(
 Window = tuple[int, dict[Geometry, ByteArray], list[tuple[int, str]]]
 
 
-def _windows(table: SampleTable, preprocesses: Sequence[Preprocess], cache: Path | None) -> Iterator[Window]:
+def photo_windows(
+    table: SampleTable, preprocesses: Sequence[Preprocess], cache: Path | None, size: int = WINDOW
+) -> Iterator[Window]:
     """Windows of prepared photos, one array per distinct geometry: from caches when all are there, else decoded."""
     distinct = {geometry(p): p for p in preprocesses}
     caches = {g: PhotoCache.open(table, p, cache) for g, p in distinct.items()} if cache is not None else {}
     opened = {g: found for g, found in caches.items() if found is not None}
     if len(opened) == len(distinct):
         unreadable = _unreadable(next(iter(opened.values())), table)
-        for start in range(0, len(table), WINDOW):
-            rows = slice(start, min(start + WINDOW, len(table)))
+        for start in range(0, len(table), size):
+            rows = slice(start, min(start + size, len(table)))
             found = [(row, text) for row, text in unreadable if rows.start <= row < rows.stop]
             yield start, {g: photos.photos[rows] for g, photos in opened.items()}, found
         return
-    for start, arrays, found in decode_windows(table.paths, list(distinct.values()), WINDOW):
+    for start, arrays, found in decode_windows(table.paths, list(distinct.values()), size):
         yield start, dict(zip(distinct, arrays, strict=True)), found
 
 
@@ -247,8 +260,8 @@ def _unreadable(cache: PhotoCache, table: SampleTable) -> list[tuple[int, str]]:
 def _save(
     out: Path,
     table: SampleTable,
-    voters: Sequence[_Voter],
-    layers: Mapping[_Voter, FloatArray],
+    voters: Sequence[Voter],
+    layers: Mapping[Voter, FloatArray],
     problems: Sequence[tuple[str, str, str]],
     command: str,
     photos: str,

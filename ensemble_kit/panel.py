@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 
@@ -29,6 +29,11 @@ LEAST_WEIGHT = 1e-6
 """Smaller weights times small probabilities leave the range of float32."""
 
 
+Fill = Callable[[Predictions, Sequence[str], IntArray], None]
+"""(expert, names of its voters that count, row numbers): called before these rows are read. It may write them into the
+expert's layers: a network that runs only on photos whose route asks for it."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """What one block of photos needed.
@@ -53,7 +58,7 @@ class Panel:
         ids: the photos' ids, in the order of the result.
         rows: for each used expert, its row of each photo; None = the same order.
         checked: what is known of the experts' blocks.
-        voters, vote, vote_at, weights, adjust: as `ConditionalEnsemble.combine` takes them.
+        voters, vote, vote_at, weights, adjust, fill: as `ConditionalEnsemble.combine` takes them.
     """
 
     def __init__(
@@ -69,8 +74,9 @@ class Panel:
         vote_at: str,
         weights: Weights | None,
         adjust: Mapping[str, Adjust] | None,
+        fill: Fill | None = None,
     ):
-        self.plan, self.ids, self.rows, self.checked = plan, ids, rows, checked
+        self.plan, self.ids, self.rows, self.checked, self.fill = plan, ids, rows, checked, fill
         self.experts: dict[int, Predictions] = {}
         for number in plan.used:
             expert = experts[number]
@@ -106,7 +112,8 @@ class Panel:
         """Whether all that is called is our own, so that blocks may be worked on side by side."""
         votes = [*self.votes.values(), self.joint_vote]
         return (
-            not self.adjusts
+            self.fill is None
+            and not self.adjusts
             and self.joint_adjust is None
             and all(is_own_vote(vote) for vote in votes)
             and all(is_own(route) for route in routes.values())
@@ -177,6 +184,7 @@ class Panel:
 
     def _read(self, number: int, rows: IntArray) -> FloatArray:
         """The voted, adjusted answers of an expert."""
+        self._ask_fill(number, rows, np.flatnonzero(self.weights[number]))
         is_whole = self.dtype == np.float32 and self.rows[number] is None and len(rows) * MANY > self.n_rows
         found = slice(None) if is_whole else rows
         layers, all_speak = self._layers(number, found, range(len(self.weights[number])))
@@ -195,6 +203,7 @@ class Panel:
                 continue
 
             def read(number: int, rows: IntArray, voter: int = voter) -> FloatArray:
+                self._ask_fill(number, rows, [voter])
                 values = self._layers(number, rows, [voter])[0][0].astype(np.float64)
                 return self._adjusted(number, self._present(number, rows, values))
 
@@ -203,6 +212,11 @@ class Panel:
         tolerance = SUM_TOLERANCE * len(self.plan.schema.names)
         joint = ask_vote(self.joint_vote, np.stack(chains), weights, tolerance)
         return _mean(passed, weights[weights > 0], joint)
+
+    def _ask_fill(self, number: int, rows: IntArray, voters: Iterable[int]) -> None:
+        if self.fill is not None:
+            expert, join, photos = self.experts[number], self.rows[number], self._number(rows)
+            self.fill(expert, [expert.voters[voter] for voter in voters], photos if join is None else join[photos])
 
     def _layers(self, number: int, rows: IntArray | slice, voters: Sequence[int]) -> tuple[list[FloatArray], bool]:
         """`(len(rows), n_classes)` of each voter, and whether it is known that no row is all zeros.

@@ -64,9 +64,7 @@ def load_expert(
         expected = card.tensors_sha256
         raise DataError(f"{path}: expected weights with hash {expected[:12]}, found {found[:12]}; copy the file again")
     try:
-        seen = card.preprocess.get("window") or card.preprocess.get("size")
-        size = (int(seen[0]), int(seen[1])) if seen else None
-        backbone, n_features = find_backbone(card.backbone["name"], backbones, size).build()
+        backbone, n_features = find_backbone(card.backbone["name"], backbones, seen_size(card)).build()
         head = card.backbone.get("head", "linear")
         network = make_network(backbone, n_features, parts_of(card.heads), (heads or {}).get(head, head))
     except UsageError as error:
@@ -76,6 +74,12 @@ def load_expert(
     except RuntimeError as error:
         raise DataError(f"{path}: the weights do not fit {card.backbone['name']} ({_first_line(error)})") from None
     return network.eval(), card
+
+
+def seen_size(card: Card) -> tuple[int, int] | None:
+    """(height, width) of what the network sees, where the card says it."""
+    seen = card.preprocess.get("window") or card.preprocess.get("size")
+    return (int(seen[0]), int(seen[1])) if seen else None
 
 
 def _first_line(error: Exception) -> str:

@@ -234,9 +234,10 @@ Window = tuple[int, dict[Geometry, ByteArray], list[tuple[int, str]]]
 
 
 def photo_windows(
-    table: SampleTable, preprocesses: Sequence[Preprocess], cache: Path | None, size: int = WINDOW
+    table: SampleTable, preprocesses: Sequence[Preprocess], cache: Path | None, size: int | None = None
 ) -> Iterator[Window]:
     """Windows of prepared photos, one array per distinct geometry: from caches when all are there, else decoded."""
+    size = size or WINDOW
     distinct = {geometry(p): p for p in preprocesses}
     caches = {g: PhotoCache.open(table, p, cache) for g, p in distinct.items()} if cache is not None else {}
     opened = {g: found for g, found in caches.items() if found is not None}

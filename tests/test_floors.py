@@ -38,6 +38,7 @@ FLOORS = [
     {"structure_search"},
     {"models", "loading"},
     {"training", "inference"},
+    {"answering"},
     {"report"},
     {"recipe"},
     {"tuning"},

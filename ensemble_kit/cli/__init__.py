@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from ensemble_kit.cli import (
+    answer,
     answers,
     beliefs,
     combine,
@@ -55,6 +56,7 @@ run.add_to(app)
 train.add_to(app)
 combine.add_to(app)
 predict.add_to(app)
+answer.add_to(app)
 diagnose.add_to(app)
 fit.add_to(app)
 answers.add_to(app)

@@ -7,7 +7,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ensemble_kit.cli.options import DEFAULT_RECIPE, Edits, Json, OtherData, default_run, given
+from ensemble_kit.cli.options import (
+    DEFAULT_RECIPE,
+    Borders,
+    Decide,
+    Edits,
+    Fallback,
+    FittedFiles,
+    Json,
+    MissingAnswer,
+    OtherData,
+    Route,
+    Structure,
+    Template,
+    Vote,
+    VoteAt,
+    default_run,
+    given,
+)
 from ensemble_kit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,50 +39,25 @@ RecipeOrRun = Annotated[
 
 def combine(
     sources: Sources = None,
-    route: Annotated[
-        str | None,
-        typer.Option(
-            envvar="ENS_ROUTE",
-            help='hard, soft, threshold=0.9, top_k=2 or sparse=0.01; "coarse:hard; fine:soft" for each node.',
-        ),
-    ] = None,
-    vote: Annotated[
-        str | None,
-        typer.Option(envvar="ENS_VOTE", help="Across checkpoints: soft, hard, geometric, rank or median."),
-    ] = None,
-    vote_at: Annotated[
-        str | None, typer.Option(envvar="ENS_VOTE_AT", help="expert: vote, then route; joint: route, then vote.")
-    ] = None,
-    fallback: Annotated[
-        str | None, typer.Option(envvar="ENS_FALLBACK", help="For a missing expert: refuse or pooled.")
-    ] = None,
-    decide: Annotated[
-        str | None, typer.Option(envvar="ENS_DECIDE", help="joint, attribute or top_down: how classes are chosen.")
-    ] = None,
-    borders: Annotated[
-        list[str] | None, typer.Option(help="age=30,58: other borders, for experts with finer columns.")
-    ] = None,
+    route: Route = None,
+    vote: Vote = None,
+    vote_at: VoteAt = None,
+    fallback: Fallback = None,
+    decide: Decide = None,
+    borders: Borders = None,
     known: Annotated[
         list[str] | None, typer.Option(help="mask=worn for all photos, or a CSV with ImageID and mask: facts at hand.")
     ] = None,
-    fitted: Annotated[
-        list[Path] | None, typer.Option(help="What ens fit wrote: weights, temperatures, stackings, shifts.")
-    ] = None,
-    structure: Annotated[
-        str, typer.Option(help="conditional (the graph), independent, or flat: how the same experts are read.")
-    ] = "conditional",
+    fitted: FittedFiles = None,
+    structure: Structure = "conditional",
     cascade: Annotated[
         str | None,
         typer.Option(help='"hard:0.9; soft:0.6; independent:0": the first stage that is this sure answers.'),
     ] = None,
     name: Annotated[str, typer.Option(help="Which prediction set of a run.")] = "eval",
     data: OtherData = None,
-    template: Annotated[
-        Path | None, typer.Option(help="A table whose ImageIDs, in their order, the submission repeats.")
-    ] = None,
-    missing: Annotated[
-        int | None, typer.Option(min=0, help="Joint class answered for photos without a prediction or answer.")
-    ] = None,
+    template: Template = None,
+    missing: MissingAnswer = None,
     rows: Annotated[
         bool, typer.Option("--rows", help="Write rows.csv: each photo's route, confidence, reason.")
     ] = False,
@@ -98,7 +90,7 @@ def combine(
         chosen = load_recipe(recipe or DEFAULT_RECIPE, edits or ())
         graph, settings = chosen.graph, chosen.combine.model_dump()
     flags = {"route": route, "vote": vote, "vote_at": vote_at, "fallback": fallback, "decide": decide}
-    laid = given({**flags, "borders": _borders(borders)})
+    laid = given({**flags, "borders": borders_of(borders)})
     settings |= {key: value for key, value in laid.items() if key not in edited_keys(edits or (), "combine")}
     with TerminalWatcher(stderr=json) as watcher:
         report = combine_sets(
@@ -108,7 +100,7 @@ def combine(
             out or (first.folder if first else named[0]) / "results",
             structure=structure,
             cascade=cascade,
-            template=template or _template(first, data, name),
+            template=template or template_of_run(first, data, name),
             missing=missing,
             known=known or (),
             fitted=fitted or (),
@@ -118,7 +110,7 @@ def combine(
     print(dumps(report.to_json(), indent=2) if json else report.text())
 
 
-def _template(run: Run | None, data: Path | None, name: str) -> Path | None:
+def template_of_run(run: Run | None, data: Path | None, name: str) -> Path | None:
     """The evaluation table that the submission repeats, where the run's data set has one."""
     from ensemble_kit.data.samples import template_of
 
@@ -127,7 +119,7 @@ def _template(run: Run | None, data: Path | None, name: str) -> Path | None:
     return template_of(data or run.data, run.schema, run.info["layout"])
 
 
-def _borders(texts: list[str] | None) -> dict[str, list[float]] | None:
+def borders_of(texts: list[str] | None) -> dict[str, list[float]] | None:
     """`age=30,58` -> {"age": [30, 58]}."""
     if not texts:
         return None

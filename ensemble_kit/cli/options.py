@@ -28,6 +28,35 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be don
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Device = Annotated[str | None, typer.Option("--device", envvar="ENS_DEVICE", help="auto, cpu or cuda.")]
 
+Route = Annotated[
+    str | None,
+    typer.Option(
+        envvar="ENS_ROUTE",
+        help='hard, soft, threshold=0.9, top_k=2 or sparse=0.01; "coarse:hard; fine:soft" for each node.',
+    ),
+]
+Vote = Annotated[
+    str | None, typer.Option(envvar="ENS_VOTE", help="Across checkpoints: soft, hard, geometric, rank or median.")
+]
+VoteAt = Annotated[
+    str | None, typer.Option(envvar="ENS_VOTE_AT", help="expert: vote, then route; joint: route, then vote.")
+]
+Fallback = Annotated[str | None, typer.Option(envvar="ENS_FALLBACK", help="For a missing expert: refuse or pooled.")]
+Decide = Annotated[
+    str | None, typer.Option(envvar="ENS_DECIDE", help="joint, attribute or top_down: how classes are chosen.")
+]
+Borders = Annotated[list[str] | None, typer.Option(help="age=30,58: other borders, for experts with finer columns.")]
+FittedFiles = Annotated[
+    list[Path] | None, typer.Option(help="What ens fit wrote: weights, temperatures, stackings, shifts, borders.")
+]
+Structure = Annotated[
+    str, typer.Option(help="conditional (the graph), independent, or flat: how the same experts are read.")
+]
+Template = Annotated[Path | None, typer.Option(help="A table whose ImageIDs, in their order, the submission repeats.")]
+MissingAnswer = Annotated[
+    int | None, typer.Option(min=0, help="Joint class answered for photos without a prediction or answer.")
+]
+
 DEFAULT_RECIPE = "face-mask"
 
 

@@ -40,13 +40,18 @@ def predict(
 
     opened = Run.open(run or default_run())
     options = {"device": device, "precision": precision, "threads": threads, "batch_size": batch_size}
-    typed = [name.strip() for name in (tta or "").split(",")]
-    views = opened.tta if tta is None else [name for name in typed if name not in ("", "none")]
+    views = opened.tta if tta is None else views_of(tta)
     with TerminalWatcher() as watcher:
         table = read_part_of(opened, data, part)
         folder = predict_run(opened, table, name or part, watcher, {**given(options), "tta": views})
         watcher.say(f"predictions: {folder}")
         watcher.say(f"next: ens combine {opened.folder}" + (f" --name {name}" if name else ""))
+
+
+def views_of(text: str) -> list[str]:
+    """`flip,zoom` -> the views; "none" is none."""
+    typed = [name.strip() for name in text.split(",")]
+    return [name for name in typed if name not in ("", "none")]
 
 
 def evaluate(

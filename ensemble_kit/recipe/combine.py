@@ -124,12 +124,12 @@ def combine_sets(
         DataError: a state without an expert, sets that do not fit, a template with other ids.
     """
     chosen = validated(CombineSettings, settings, "combine")
-    _refuse_overwriting(out, [*folders, *([template] if template else []), *(Path(fact) for fact in known)])
+    refuse_overwriting(out, [*folders, *([template] if template else []), *(Path(fact) for fact in known)])
     experts, stored = load_experts(folders)
     ids = experts[0].ids
     if missing is not None:
         stored.decode([missing])  # refuses what is no joint class
-    schema, experts = move_borders(stored, experts, _borders(chosen, fitted))
+    schema, experts = move_borders(stored, experts, borders_of_settings(chosen, fitted))
 
     unanswered: Missing = "refuse" if missing is None else "abstain"
 
@@ -153,7 +153,7 @@ def combine_sets(
     else:
         result = run_cascade([(name, stage(name), at_least) for name, at_least in stages_of(cascade).items()])
         answers = decide_labels(result.joint, schema, graph, chosen.decide)
-    n_filled = _write_answers(out / "submission.csv", result.joint.ids, answers, ids, schema, template, missing)
+    n_filled = write_answers(out / "submission.csv", result.joint.ids, answers, ids, schema, template, missing)
     save_predictions(out / "joint", [result.joint], schema, command="ens combine")
     (out / "rows.csv").unlink(missing_ok=True)  # those of an earlier result would not fit this one
     table = _write_rows(out / "rows.csv", result, answers, schema) if rows else None
@@ -164,7 +164,7 @@ def combine_sets(
     return report
 
 
-def _borders(chosen: CombineSettings, fitted: Sequence[Path]) -> dict[str, tuple[float, ...]]:
+def borders_of_settings(chosen: CombineSettings, fitted: Sequence[Path]) -> dict[str, tuple[float, ...]]:
     """Those of the settings and those that were fitted.
 
     Raises:
@@ -176,7 +176,7 @@ def _borders(chosen: CombineSettings, fitted: Sequence[Path]) -> dict[str, tuple
     return {**chosen.borders, **found}
 
 
-def _refuse_overwriting(out: Path, inputs: Sequence[Path]) -> None:
+def refuse_overwriting(out: Path, inputs: Sequence[Path]) -> None:
     """Raises UsageError when a result would replace what is read."""
     written = {(out / name).resolve() for name in ("joint", "submission.csv", "rows.csv", "combine.json")}
     for path in inputs:
@@ -187,10 +187,19 @@ def _refuse_overwriting(out: Path, inputs: Sequence[Path]) -> None:
 def _ensemble(
     schema: Schema, graph: Graph, experts: Sequence[Predictions], structure: str, fallback: Fallback
 ) -> ConditionalEnsemble:
+    return ConditionalEnsemble(schema, graph_as(structure, schema, graph), experts, fallback=fallback)
+
+
+def graph_as(structure: str, schema: Schema, graph: Graph) -> Graph:
+    """The graph by which a structure of `GRAPHS` reads the experts.
+
+    Raises:
+        UsageError: an unknown structure.
+    """
     if structure not in GRAPHS:
         raise UsageError(f'--structure "{structure}": expected {", ".join(GRAPHS)}')
     other = GRAPHS[structure]
-    return ConditionalEnsemble(schema, other(schema) if other else graph, experts, fallback=fallback)
+    return other(schema) if other else graph
 
 
 def _combine(
@@ -203,11 +212,17 @@ def _combine(
 ) -> Combined:
     if known and route != "soft":
         raise UsageError(f"--known needs the soft joint, found --route {route}; add --route soft")
-    arguments = as_combine_arguments(item for path in fitted for item in load_fitted(path))
-    nodes = [node.name for node in ensemble.graph.nodes]
-    vote = votes_with(arguments.pop("vote", {}), chosen.vote, chosen.vote_at, nodes)
-    combined = ensemble.combine(route=route, vote=vote, vote_at=chosen.vote_at, missing=missing, **arguments)
+    arguments = combine_arguments(chosen, fitted, ensemble.graph)
+    combined = ensemble.combine(route=route, missing=missing, **arguments)
     return combined.given(read_known(known, ensemble.schema, combined.joint.ids)) if known else combined
+
+
+def combine_arguments(chosen: CombineSettings, fitted: Sequence[Path], graph: Graph) -> dict[str, Any]:
+    """What `ConditionalEnsemble.combine` takes besides the route: votes as set, and what was fitted."""
+    arguments = as_combine_arguments(item for path in fitted for item in load_fitted(path))
+    nodes = [node.name for node in graph.nodes]
+    vote = votes_with(arguments.pop("vote", {}), chosen.vote, chosen.vote_at, nodes)
+    return {"vote": vote, "vote_at": chosen.vote_at, **arguments}
 
 
 def stages_of(text: str) -> dict[str, float]:
@@ -240,7 +255,7 @@ def _stage(name: str, structure: str) -> tuple[str, str]:
     return (name, "soft") if name in GRAPHS else (structure, name)
 
 
-def _write_answers(
+def write_answers(
     path: Path,
     ids: IdArray,
     answers: IntArray,

@@ -1,0 +1,94 @@
+"""`ens answer`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ensemble_kit.cli.combine import borders_of, template_of_run
+from ensemble_kit.cli.options import (
+    Borders,
+    Decide,
+    Device,
+    Edits,
+    Fallback,
+    FittedFiles,
+    Json,
+    MissingAnswer,
+    OtherData,
+    Route,
+    Structure,
+    Template,
+    Vote,
+    VoteAt,
+    default_run,
+    given,
+)
+from ensemble_kit.cli.predict import Batch, Precision, Threads, Tta, views_of
+
+
+def answer(
+    run: Annotated[Path | None, typer.Argument(envvar="ENS_RUN", help="The run; default the last one.")] = None,
+    data: OtherData = None,
+    part: Annotated[str, typer.Option(help="eval or train: which photos of the data set.")] = "eval",
+    route: Route = None,
+    vote: Vote = None,
+    vote_at: VoteAt = None,
+    fallback: Fallback = None,
+    decide: Decide = None,
+    borders: Borders = None,
+    fitted: FittedFiles = None,
+    structure: Structure = "conditional",
+    template: Template = None,
+    missing: MissingAnswer = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Default answers/ inside the run.")] = None,
+    device: Device = None,
+    batch_size: Batch = 32,
+    window: Annotated[
+        int | None, typer.Option(min=1, help="Photos prepared at a time; default as many as fit in 256 MB.")
+    ] = None,
+    precision: Precision = None,
+    threads: Threads = None,
+    tta: Tta = None,
+    edits: Edits = None,
+    json: Json = False,
+) -> None:
+    """Answer photos straight: each is decoded once, and only the experts that its route asks for run.
+
+    Answers as ens predict and ens combine together, but keeps no expert's predictions, so nothing can be voted or
+    routed otherwise afterwards.
+    """
+    from json import dumps
+
+    from ensemble_kit.cli.progress import TerminalWatcher
+    from ensemble_kit.recipe.answer import answer_run
+    from ensemble_kit.recipe.edits import combining, edited_keys
+    from ensemble_kit.recipe.predict import read_part_of
+    from ensemble_kit.runs import Run
+
+    opened = Run.open(run or default_run())
+    flags = {"route": route, "vote": vote, "vote_at": vote_at, "fallback": fallback, "decide": decide}
+    laid = given({**flags, "borders": borders_of(borders)})
+    laid = {key: value for key, value in laid.items() if key not in edited_keys(edits or (), "combine")}
+    machine = {"device": device, "precision": precision, "threads": threads, "window": window}
+    views = {} if tta is None else {"tta": views_of(tta)}
+    with TerminalWatcher(stderr=json) as watcher:
+        report = answer_run(
+            opened,
+            read_part_of(opened, data, part),
+            {**combining(opened.combine, edits or ()), **laid},
+            out or opened.folder / "answers",
+            watcher,
+            structure=structure,
+            template=template or template_of_run(opened, data, part),
+            missing=missing,
+            fitted=fitted or (),
+            options={**given(machine), **views, "batch_size": batch_size},
+        )
+    print(dumps(report.to_json(), indent=2) if json else report.text())
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(answer)

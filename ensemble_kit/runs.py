@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ensemble_kit.arrays import Condition, FloatArray, IntArray
-from ensemble_kit.card import Head
+from ensemble_kit.card import Head, read_card
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.files import read_array, read_json, sha256_bytes, sha256_file, sha256_json, slug, write_json
 from ensemble_kit.graph import Graph, check_condition, describe_expert
@@ -70,6 +70,11 @@ class FinishedFold:
         """The checkpoint that its training kept, also where a soup has taken its place since."""
         before = self.folder / "trained.safetensors"
         return before if before.is_file() else self.checkpoint
+
+    @property
+    def epochs(self) -> list[Path]:
+        """What `keep = "every N"` left beside it."""
+        return sorted(self.folder.glob("epoch*.safetensors"))
 
 
 def held_out_probs(fold: FinishedFold) -> FloatArray:
@@ -263,6 +268,21 @@ class Run:
         if not paths:
             raise DataError(f'{self.folder}: no finished expert in this run; train one with "ens train ATTRIBUTE"')
         return paths
+
+    def kept_checkpoints(self) -> list[Path]:
+        """Of every finished training the epochs that `keep = "every N"` left, and the one that it ended with.
+
+        Raises:
+            DataError: none is finished, or one left no epoch.
+        """
+        self.checkpoints()  # refuses a run without any
+        found: list[Path] = []
+        for fold in self.finished():
+            epochs = {int(read_card(path).train["epoch"]): path for path in [fold.trained, *fold.epochs]}
+            if not fold.epochs:
+                raise DataError(f'{fold.folder}: kept no epochs; train with keep = "every 1"')
+            found += [epochs[epoch] for epoch in sorted(epochs)]
+        return found
 
     def predictions_made_by(self, name: str, checkpoints: Collection[str]) -> bool:
         """Whether the prediction set `name` was made by exactly these checkpoints (their SHA-256)."""

@@ -32,6 +32,9 @@ def predict(
     precision: Precision = None,
     threads: Threads = None,
     tta: Tta = None,
+    kept: Annotated[
+        bool, typer.Option("--kept", help='With --name: the epochs that keep = "every N" left are voters too.')
+    ] = False,
 ) -> None:
     """Write the probabilities of every expert and checkpoint of a run on the evaluation photos."""
     from ensemble_kit.cli.progress import TerminalWatcher
@@ -43,9 +46,10 @@ def predict(
     views = opened.tta if tta is None else views_of(tta)
     with TerminalWatcher() as watcher:
         table = read_part_of(opened, data, part)
-        folder = predict_run(opened, table, name or part, watcher, {**given(options), "tta": views})
+        folder = predict_run(opened, table, name or part, watcher, {**given(options), "tta": views}, kept=kept)
         watcher.say(f"predictions: {folder}")
-        watcher.say(f"next: ens combine {opened.folder}" + (f" --name {name}" if name else ""))
+        source = folder if kept else opened.folder  # a set of other checkpoints than the run answers with
+        watcher.say(f"next: ens combine {source}" + (f" --name {name}" if name and not kept else ""))
 
 
 def views_of(text: str) -> list[str]:

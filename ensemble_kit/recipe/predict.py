@@ -34,19 +34,25 @@ def read_part_of(run: Run, data: Path | None, part: str) -> SampleTable:
     return read_samples(data or run.data, run.schema, part=part, layout=run.info["layout"])  # type: ignore[arg-type]
 
 
-def predict_run(run: Run, table: SampleTable, name: str, watcher: Watcher, options: Mapping[str, Any]) -> Path:
+def predict_run(
+    run: Run, table: SampleTable, name: str, watcher: Watcher, options: Mapping[str, Any], *, kept: bool = False
+) -> Path:
     """Makes the prediction set `name` current: every finished checkpoint of the run on the samples of `table`.
 
     Args:
+        kept: the epochs that `keep = "every N"` left are voters too, and a soup of them is none.
         options: device, precision, threads, batch_size; those left out are as in the training. tta; left out see
             `current.wanted_tta`.
 
     Raises:
+        UsageError: `kept` for a set of a part, which is of the checkpoints that the run answers with.
         DataError: no finished checkpoint, or one that was changed since its training.
     """
     from ensemble_kit.inference import predict_table
 
-    checkpoints = run.checkpoints()
+    if kept and name in PARTS:
+        raise UsageError(f'--kept: the set "{name}" is of the checkpoints that the run answers with; add --name kept')
+    checkpoints = run.kept_checkpoints() if kept else run.checkpoints()
     run.verify()
     watcher.say(f"predicting {len(table)} photos with {len(checkpoints)} checkpoints")
     settings = {**machine_of(run), **options}

@@ -5,14 +5,18 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny_training import draw_table, tiny_backbone
 
 from ensemble_kit.card import read_card
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.files import sha256_file
+from ensemble_kit.inference import predict_table
 from ensemble_kit.models.backbones import BACKBONES, Backbone
+from ensemble_kit.predictions import load_predictions
 from ensemble_kit.recipe.load import load_recipe
+from ensemble_kit.recipe.predict import predict_run
 from ensemble_kit.recipe.run import Silent, open_run
 from ensemble_kit.recipe.soup import soup_files, soup_run
 from ensemble_kit.recipe.starts import start_of
@@ -74,6 +78,22 @@ def test_a_run_is_averaged_fold_by_fold_and_stays_whole(run: Run) -> None:
         assert start_of(run, "run:mask", fold.fold, fold.seed).file == fold.trained
     assert all(soup.macro_f1 >= soup.best[1] for soup in soups)
     assert run.out_of_fold()[0].probs.shape[1:] == (36, 3)
+
+
+def test_the_kept_checkpoints_vote_beside_the_soup(run: Run) -> None:
+    soup_run(run, Silent(), attributes=("mask",), kind="uniform")
+    folder = predict_run(run, run.table, "kept", Silent(), {}, kept=True)
+    (expert,) = load_predictions(folder)
+    assert len(expert.voters) == len(set(expert.voters)) == 2 * 2 * 3  # folds, seeds, epochs: a soup is no voter
+    alone = predict_table(run.table, [run.finished()[0].epochs[0]], run.folder / "one", device="cpu", precision="fp32")
+    first = load_predictions(alone)[0].probs[0]
+    assert any(np.array_equal(first, layer) for layer in expert.probs)
+    with pytest.raises(UsageError, match="add --name kept"):
+        predict_run(run, run.table, "eval", Silent(), {}, kept=True)
+    for path in run.finished()[1].epochs:
+        path.unlink()
+    with pytest.raises(DataError, match='kept no epochs; train with keep = "every 1"'):
+        run.kept_checkpoints()
 
 
 def test_checkpoints_know_the_run_they_lie_in(run: Run, tmp_path: Path) -> None:

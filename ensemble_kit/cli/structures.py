@@ -54,10 +54,18 @@ def structures(
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.errors import DataError
     from ensemble_kit.recipe.load import load_recipe
-    from ensemble_kit.recipe.structures import base_of, structures_of_run, structures_of_table, write_recipe
+    from ensemble_kit.recipe.structures import (
+        base_of,
+        check_recipe_file,
+        structures_of_run,
+        structures_of_table,
+        write_recipe,
+    )
     from ensemble_kit.runs import Run
     from ensemble_kit.structure_search import Space
 
+    if out is not None:
+        check_recipe_file(out)  # before the work
     named = target or default_run()
     space = Space(_edges(edge), max_parents, group, blocks)
     base = None if recipe is None else load_recipe(recipe)

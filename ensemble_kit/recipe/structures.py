@@ -252,10 +252,15 @@ def recipe_text(found: StructureSearch, base: Recipe | None) -> str:
     return f"# {winner.name}: what ens structures found.\n#\n{verdict}\n#\n{first}\n{rest}"
 
 
-def write_recipe(file: Path, found: StructureSearch, base: Recipe | None) -> None:
+def check_recipe_file(file: Path) -> None:
     """Raises UsageError unless the file's name ends in .toml."""
     if file.suffix != ".toml":
         raise UsageError(f"{file}: a recipe's name ends in .toml; name {file.with_suffix('.toml')}")
+
+
+def write_recipe(file: Path, found: StructureSearch, base: Recipe | None) -> None:
+    """Raises UsageError unless the file's name ends in .toml."""
+    check_recipe_file(file)
     write_text(file, recipe_text(found, base))
 
 

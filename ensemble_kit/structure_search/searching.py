@@ -81,15 +81,20 @@ def search(
         raise DataError("no structure has all of its experts yet; train those of one first")
     scoring = _Scoring(source, scorable, settings, progress)
     labels = scoring.labels(None)
-    chosen, beaten_by = scoring.choose(labels, np.arange(len(source.truth)), settings.n_boot)
+    everyone = np.arange(len(source.truth))
+    values, draws = scoring.scores(labels, everyone, settings.n_boot)
+    chosen, beaten_by = scoring.choose(values, draws, scoring.n_people)
     picks = []
     nested = np.full(len(source.truth), -1, dtype=np.int64)
     for fold in range(int(source.folds.max()) + 1):
         inside = source.folds == fold
-        pick = scoring.choose(scoring.labels(fold), np.flatnonzero(~inside), INNER_DRAWS)[0]
+        others = np.flatnonzero(~inside)
+        seen = scoring.scores(scoring.labels(fold), others, INNER_DRAWS)
+        pick, _ = scoring.choose(*seen, len(np.unique(scoring.people[others])))
         nested[inside] = labels[pick][inside]
         picks.append(scorable[pick])
-    values, draws = scoring.scores([*labels, nested], np.arange(len(source.truth)), settings.n_boot)
+    own_value, own_draws = scoring.scores([nested], everyone, settings.n_boot)  # the same draws: the same seed
+    values, draws = np.concatenate([values, own_value]), np.concatenate([draws, own_draws])
     independent = next((i for i, c in enumerate(scorable) if c.is_independent), None)
     flat = next((i for i, c in enumerate(scorable) if c.is_flat), None)
 
@@ -171,9 +176,8 @@ class _Scoring:
         drawn = People(self.people[rows], n_boot, self.settings.seed).scores(tallies)
         return values, np.stack([found[0, place] for found in drawn])
 
-    def choose(self, labels: Sequence[IntArray], rows: IntArray, n_boot: int) -> tuple[int, dict[int, int]]:
-        """By these samples alone: the candidate, and for each simpler one the candidate that beat it."""
-        values, draws = self.scores(labels, rows, n_boot)
+    def choose(self, values: FloatArray, draws: FloatArray, n_people: int) -> tuple[int, dict[int, int]]:
+        """By scores: the candidate, and for each simpler one the candidate that beat it."""
         order = sorted(range(len(values)), key=lambda i: (self.sizes[i], not self.independent[i], -values[i]))
-        found = choose_simplest(values[order], draws[order], len(np.unique(self.people[rows])), self.settings.level)
+        found = choose_simplest(values[order], draws[order], n_people, self.settings.level)
         return order[found.number], {order[i]: order[j] for i, j in enumerate(found.beaten_by)}

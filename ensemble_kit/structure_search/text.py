@@ -101,13 +101,12 @@ def _table(found: StructureSearch) -> str:
 
 
 def _notes(found: StructureSearch) -> str:
-    picks = Counter(pick.name for pick in found.picks).most_common()
-    chosen = "; ".join(f"{name} ({count})" if len(picks) > 1 else name for name, count in picks)
     notes = [
         "*: the one to use, the simplest that no other one is shown to beat, if the choosing gains over independent. "
         "size: probabilities its experts have to learn. [ ]: 95 % interval, people resampled "
         f"{found.n_boot} times; in the table each by itself, which for the highest of many is too good.",
-        f"chosen without each of {found.n_folds} folds: {chosen}",
+        *_picked(found),
+        *found.notes,
     ]
     if not found.is_refitted:
         notes.append(
@@ -115,7 +114,14 @@ def _notes(found: StructureSearch) -> str:
         )
     if found.n_people is None:
         notes.append("Nobody said whose samples these are: each counts as a person, intervals may be too narrow.")
-    return "\n".join(wrap(note) for note in [*notes, *found.notes])
+    return "\n".join(wrap(note) for note in notes)
+
+
+def _picked(found: StructureSearch) -> list[str]:
+    """What was chosen without each fold; a line each where it was not always the same."""
+    picks = Counter(pick.name for pick in found.picks).most_common()
+    head = f"chosen without each of {found.n_folds} folds:"
+    return [f"{head} {picks[0][0]}"] if len(picks) == 1 else [head, *(f"  {count} x {name}" for name, count in picks)]
 
 
 def _missing(found: StructureSearch) -> str:

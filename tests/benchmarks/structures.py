@@ -1,6 +1,6 @@
 """Does the search of structures find what is planted, and nothing where nothing is? Counts over generated tables.
 
-python tests/benchmarks/structures.py [--tables 20] [--folds 3] [--max-parents 1]
+python tests/benchmarks/structures.py [--tables 20] [--folds 3] [--max-parents 1] [--draws 1000]
 
 Twenty tables with a structure planted at random (one or two edges, each with a grouping of the parent's classes; see
 tests/structure_search/planted.py), and twenty with none. Found = exactly the planted parents and groups, of 293
@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--tables", type=int, default=20)
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--max-parents", type=int)
+    parser.add_argument("--draws", type=int, default=1000)
     asked = parser.parse_args()
     missed = False
     for kind in ("planted", "nothing"):
@@ -42,6 +43,7 @@ def main() -> None:
                 schema=SCHEMA,
                 groups=table.people,
                 folds=asked.folds,
+                n_boot=asked.draws,
                 space=Space(max_parents=asked.max_parents),
             )
             seconds += time.process_time() - start

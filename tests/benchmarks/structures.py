@@ -22,6 +22,7 @@ import ensemble_kit as ek
 from ensemble_kit.structure_search import Space
 
 SHARE = 0.9
+KINDS = ("planted", "nothing")
 
 
 def main() -> None:
@@ -31,10 +32,9 @@ def main() -> None:
     parser.add_argument("--max-parents", type=int)
     parser.add_argument("--draws", type=int, default=1000)
     asked = parser.parse_args()
-    missed = False
-    for kind in ("planted", "nothing"):
-        right, seconds = 0, 0.0
-        for seed in range(asked.tables):
+    right, seconds = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0.0)
+    for seed in range(asked.tables):
+        for kind in KINDS:
             table = make_table(seed, None if kind == "planted" else {})
             start = time.process_time()
             found = ek.search_structures(
@@ -46,16 +46,17 @@ def main() -> None:
                 n_boot=asked.draws,
                 space=Space(max_parents=asked.max_parents),
             )
-            seconds += time.process_time() - start
+            seconds[kind] += time.process_time() - start
             is_right = structure_of(found.conditions) == table.structure
-            right += is_right
+            right[kind] += is_right
             gain = found.over_independent.signed if found.over_independent else ""
             print(f"{kind} {seed:2d} {'right' if is_right else 'WRONG'}: {found.winner.name}, {gain}", flush=True)
             if not is_right:
                 print(f"   planted: {dict(table.planted)}; {found.verdict}", flush=True)
-        print(f"{kind}: {right} of {asked.tables} right, {seconds / asked.tables:.1f} s of CPU a table", flush=True)
-        missed |= right < SHARE * asked.tables
-    sys.exit(int(missed))
+    for kind in KINDS:
+        cost = seconds[kind] / asked.tables
+        print(f"{kind}: {right[kind]} of {asked.tables} right, {cost:.1f} s of CPU a table", flush=True)
+    sys.exit(int(min(right.values()) < SHARE * asked.tables))
 
 
 if __name__ == "__main__":

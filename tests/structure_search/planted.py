@@ -6,8 +6,9 @@ G groups of the parent's classes, so that what these two features say of the chi
 nothing else. Given the group the classes are Gaussians of one spread: logistic regression is the right model there, and
 a wrong one across groups. The samples of one person share an offset of the features.
 
-Attributes that condition others are seen more clearly, as a mask is: of a parent that is in doubt the children's
-features say something too, which no expert of the parent alone can use, and the flat structure is truly better.
+An attribute that nothing conditions and that conditions others is seen more clearly, as a mask is: of a parent that is
+in doubt the children's features say something too, which no expert of the parent alone can use, and the flat structure
+is truly better.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ GROUPINGS: Mapping[str, tuple[Grouping, ...]] = {
 SCHEMA = Schema(*(Attribute(name, classes) for name, classes in CLASSES.items()))
 N_PEOPLE, N_EACH = 150, 4
 PLAIN, PARENT, TURNED, OFFSET = 1.0, 2.0, 1.5, 0.5
-"""Distance of a class from the middle, in spreads of the noise: by the first pair, that of an attribute that conditions
-others, and by the second pair; spread of the people's offsets."""
+"""Distance of a class from the middle, in spreads of the noise: by the first pair, by that of a root, and by the
+second pair; spread of the people's offsets."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ def make_table(seed: int, planted: Mapping[str, tuple[str, Grouping]] | None = N
     parts = []
     for name, classes in CLASSES.items():
         angle = 2 * np.pi * numbers[name] / len(classes)
-        plain = PARENT if any(name == parent for parent, _ in plant.values()) else PLAIN
+        is_root = name not in plant and any(name == parent for parent, _ in plant.values())
+        plain = PARENT if is_root else PLAIN
         parts.append(plain * np.stack([np.cos(angle), np.sin(angle)], axis=1))
         if name in plant:
             parent, grouping = plant[name]

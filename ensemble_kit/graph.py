@@ -169,6 +169,22 @@ def describe_condition(condition: Condition) -> str:
     return " ".join(f"{name}={','.join(classes)}" for name, classes in condition.items()) or "pooled"
 
 
+def expert_key(name: str) -> str:
+    """An expert's name as `describe_expert` writes it, whatever the order of attributes, parents and classes.
+
+    Examples:
+        >>> expert_key("age given mask=not_worn, incorrect") == expert_key("age given mask=incorrect,not_worn")
+        True
+    """
+    head, given, condition = name.replace(", ", ",").partition(" given ")
+    parents = sorted("=".join(_sorted(part) for part in parent.split("=")) for parent in condition.split())
+    return " ".join([_sorted(head), *(["given"] if given else []), *parents])
+
+
+def _sorted(listed: str) -> str:
+    return ",".join(sorted(part.strip() for part in listed.split(",")))
+
+
 def describe_expert(attributes: Sequence[str], condition: Condition) -> str:
     """`age given mask=worn`, `mask`."""
     name = ",".join(attributes)

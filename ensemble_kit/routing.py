@@ -10,14 +10,13 @@ their sum, added state by state: numpy's own sum along a row may run in another 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
-from typing import Any
 from weakref import WeakSet
 
 import numpy as np
 
 from ensemble_kit.arrays import BoolArray, FloatArray, IntArray, by_class, one_hot_rows
 from ensemble_kit.errors import UsageError, nearest
+from ensemble_kit.named import Numbered, find_named
 
 Route = Callable[[FloatArray], FloatArray]
 
@@ -138,21 +137,12 @@ def keep_states(belief: FloatArray, kept: BoolArray) -> FloatArray:
     return np.where(is_whole, belief, share)
 
 
-@dataclass(frozen=True)
-class RouteFamily:
-    """Routes that differ by one number."""
-
-    make: Callable[[Any], Route]
-    default: float
-    """For the name alone; its type is the number's."""
-
-
-ROUTERS: Mapping[str, Route | RouteFamily] = {
+ROUTERS: Mapping[str, Route | Numbered] = {
     "hard": route_hard,
     "soft": route_soft,
-    "threshold": RouteFamily(route_threshold, 0.9),
-    "top_k": RouteFamily(route_top_k, 2),
-    "sparse": RouteFamily(route_sparse, 0.01),
+    "threshold": Numbered(route_threshold, 0.9, "a probability from 0 to 1"),
+    "top_k": Numbered(route_top_k, 2, "a whole number of states from 1"),
+    "sparse": Numbered(route_sparse, 0.01, "a probability from 0, below 1"),
 }
 """A further route is one function and one row here; `combine` takes a function as well as a name."""
 
@@ -186,20 +176,8 @@ def find_route(route: str | Route) -> Route:
         return route
     if not isinstance(route, str):
         raise UsageError(f"route: expected a name or a function belief -> gate, found {route!r}{nearest('', ROUTERS)}")
-    name, equals, value = (part.strip() for part in route.partition("="))
-    found = ROUTERS.get(name.replace("-", "_"))
-    if found is None:
-        raise UsageError(f'unknown route "{name}"{nearest(name, ROUTERS)}')
-    if not isinstance(found, RouteFamily):
-        if equals:
-            raise UsageError(f'route "{name}" takes no number, found "{route}"; write "{name}"')
-        return found
-    if not equals:
-        return found.make(found.default)
-    try:
-        return found.make(type(found.default)(value))
-    except ValueError:
-        return found.make(value)  # which says what it expects
+    found: Route = find_named("route", route, ROUTERS)
+    return found
 
 
 def route_name(route: Route) -> str:

@@ -335,7 +335,7 @@ def test_a_photo_that_one_voter_did_not_compute_is_not_voted_on_by_the_rest() ->
 
 
 BAD: list[tuple[Any, type[EnsembleKitError], str]] = [
-    (lambda: combine(faces(), route="sfot"), UsageError, 'unknown route "sfot"; did you mean "soft"'),
+    (lambda: combine(faces(), route="sfot"), UsageError, 'no route "sfot"; did you mean "soft"'),
     (lambda: combine(faces(), vote="harf"), UsageError, 'unknown vote "harf"; did you mean "hard"'),
     (lambda: combine(faces(), vote_at="experts"), UsageError, 'unknown vote_at "experts"; did you mean "expert"'),
     (lambda: combine(faces(), route={"gender": "hard"}), UsageError, 'route: "gender" is no node with parents'),

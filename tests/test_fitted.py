@@ -326,7 +326,7 @@ def test_weights_of_predicted_photos_with_answers(world: Path, tmp_path: Path) -
         ("temperature {world}/good --reference {world}/bad", UsageError, "--reference is of shift"),
         ("weights {world}/good {world}/bad --fitted {world}/answers.csv", DataError, "not readable as JSON"),
         ("temperature {world}/nothing", DataError, "found neither"),
-        ("temperature {world}/good --route hrd", UsageError, 'unknown route "hrd"; did you mean "hard"?'),
+        ("temperature {world}/good --route hrd", UsageError, 'no route "hrd"; did you mean "hard"?'),
         ("temperature {world}/good --vote-at experts", UsageError, "vote_at"),
     ],
 )

@@ -14,7 +14,8 @@ PACKAGE = Path(ensemble_kit.__file__).parent
 
 FLOORS = [
     {"errors", "arrays", "threads"},
-    {"files"},
+    {"files", "named"},
+    {"own_code"},
     {"ids", "schema"},
     {"graph", "conditions"},
     {"predictions"},

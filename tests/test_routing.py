@@ -200,15 +200,15 @@ def test_a_gate_that_breaks_the_contract_is_refused(route: Route, message: str) 
 KNOWN = "(known: hard, soft, threshold, top_k, sparse)"
 
 BAD_NAMES: list[tuple[Any, str]] = [
-    ("sofft", f'unknown route "sofft"; did you mean "soft"? {KNOWN}'),
-    ("topk=2", f'unknown route "topk"; did you mean "top_k"? {KNOWN}'),
-    ("", f'unknown route "" {KNOWN}'),
+    ("sofft", f'no route "sofft"; did you mean "soft"? {KNOWN}'),
+    ("topk=2", f'no route "topk"; did you mean "top_k"? {KNOWN}'),
+    ("", f'no route "" {KNOWN}'),
     ("hard=1", 'route "hard" takes no number, found "hard=1"; write "hard"'),
-    ("threshold=", 'route "threshold": expected a probability from 0 to 1, found \'\'; write "threshold=0.9"'),
+    ("threshold=", 'route "threshold": expected a probability from 0 to 1, found ""; write "threshold=0.9"'),
     ("threshold=1.5", 'route "threshold": expected a probability from 0 to 1, found 1.5'),
     ("threshold=nan", 'route "threshold": expected a probability from 0 to 1, found nan'),
     ("top_k=0", 'route "top_k": expected a whole number of states from 1, found 0; write "top_k=2"'),
-    ("top_k=2.5", "route \"top_k\": expected a whole number of states from 1, found '2.5'"),
+    ("top_k=2.5", 'route "top_k": expected a whole number of states from 1, found "2.5"'),
     ("sparse=1", 'route "sparse": expected a probability from 0, below 1, found 1.0'),
     ("sparse=-0.1", 'route "sparse": expected a probability from 0, below 1, found -0.1'),
     (3, f"route: expected a name or a function belief -> gate, found 3 {KNOWN}"),

@@ -359,7 +359,7 @@ def holed() -> Any:
             'metric "<lambda>": expected one finite number, found nan',
         ),
         (lambda: on_faces(vote_at="chain"), UsageError, 'unknown vote_at "chain" (known: expert, joint)'),
-        (lambda: on_faces(route="sft"), UsageError, 'unknown route "sft"'),
+        (lambda: on_faces(route="sft"), UsageError, 'no route "sft"'),
         (lambda: on_faces(route={"gender": "soft"}), UsageError, '"gender" is no node with parents'),
         (lambda: other_voters(), UsageError, 'has no "fold2"; select at the experts'),
         (lambda: on_faces(ids=np.array(["a"] * 90)), DataError, "ids of the truth"),

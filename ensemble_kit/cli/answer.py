@@ -25,11 +25,13 @@ from ensemble_kit.cli.options import (
     VoteAt,
     default_run,
     given,
+    refuse_twice,
 )
 from ensemble_kit.cli.predict import Batch, Precision, Threads, Tta, views_of
 
 
 def answer(
+    ctx: typer.Context,
     run: Annotated[Path | None, typer.Argument(envvar="ENS_RUN", help="The run; default the last one.")] = None,
     data: OtherData = None,
     part: Annotated[str, typer.Option(help="eval or train: which photos of the data set.")] = "eval",
@@ -71,6 +73,7 @@ def answer(
     opened = Run.open(run or default_run())
     flags = {"route": route, "vote": vote, "vote_at": vote_at, "fallback": fallback, "decide": decide}
     laid = given({**flags, "borders": borders_of(borders)})
+    refuse_twice(ctx, edits or (), {"combine": laid})
     laid = {key: value for key, value in laid.items() if key not in edited_keys(edits or (), "combine")}
     machine = {"device": device, "precision": precision, "threads": threads, "window": window}
     views = {} if tta is None else {"tta": views_of(tta)}

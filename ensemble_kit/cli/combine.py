@@ -24,6 +24,7 @@ from ensemble_kit.cli.options import (
     VoteAt,
     default_run,
     given,
+    refuse_twice,
 )
 from ensemble_kit.errors import UsageError
 
@@ -38,6 +39,7 @@ RecipeOrRun = Annotated[
 
 
 def combine(
+    ctx: typer.Context,
     sources: Sources = None,
     route: Route = None,
     vote: Vote = None,
@@ -80,6 +82,9 @@ def combine(
     from ensemble_kit.recipe.sets import prediction_sets
     from ensemble_kit.runs import Run
 
+    flags = {"route": route, "vote": vote, "vote_at": vote_at, "fallback": fallback, "decide": decide}
+    laid = given({**flags, "borders": borders_of(borders)})
+    refuse_twice(ctx, edits or (), {"combine": laid})
     if cascade and route:
         raise UsageError(f"--cascade names its own routes, found --route {route} too; leave one out")
     named = sources or [default_run()]
@@ -89,8 +94,6 @@ def combine(
     else:
         chosen = load_recipe(recipe or DEFAULT_RECIPE, edits or ())
         graph, settings = chosen.graph, chosen.combine.model_dump()
-    flags = {"route": route, "vote": vote, "vote_at": vote_at, "fallback": fallback, "decide": decide}
-    laid = given({**flags, "borders": borders_of(borders)})
     settings |= {key: value for key, value in laid.items() if key not in edited_keys(edits or (), "combine")}
     with TerminalWatcher(stderr=json) as watcher:
         report = combine_sets(

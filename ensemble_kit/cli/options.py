@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,6 +64,23 @@ DEFAULT_RECIPE = "face-mask"
 def given(values: dict[str, Any]) -> dict[str, Any]:
     """Those options that were set by a flag or by the environment; the rest is the recipe's to say."""
     return {name: value for name, value in values.items() if value is not None}
+
+
+def refuse_twice(ctx: typer.Context, edits: Sequence[str], flags: Mapping[str, Mapping[str, Any]]) -> None:
+    """One value a setting: `--epochs 5 --set train.epochs=6` cannot both hold. What the environment says gives way.
+
+    Args:
+        flags: section -> its options that were given. An edit inside a value of `[combine]` is about that value too;
+            inside `[train]` it is about one expert, whose settings may differ from all others'.
+    """
+    from ensemble_kit.errors import UsageError
+    from ensemble_kit.recipe.edits import parse_edit
+
+    for edit in map(parse_edit, edits):
+        section, key = edit.path[:2]
+        typed = key in flags.get(section, {}) and getattr(ctx.get_parameter_source(key), "name", "") == "COMMANDLINE"
+        if typed and (len(edit.path) == 2 or section == "combine"):
+            raise UsageError(f"--{key.replace('_', '-')} and --set {edit.dotted} set the same; leave one out")
 
 
 def default_run() -> Path:

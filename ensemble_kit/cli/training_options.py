@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ensemble_kit.cli.options import Data, Edits, RunFolder, given
-from ensemble_kit.errors import UsageError
+from ensemble_kit.cli.options import Data, Edits, RunFolder, given, refuse_twice
 
 SHARED = ("data", "run", "edits", "division", "flags")
 
@@ -108,7 +107,7 @@ def training_command(function: Callable[..., None]) -> Callable[..., None]:
             division["extra"] = str(Path(division["extra"]).resolve())
         flags = given({name: values.pop(name) for name in TRAIN_OPTIONS})
         edits = values.pop("edits") or []
-        _refuse_twice(ctx, edits, {"data": division, "train": flags})
+        refuse_twice(ctx, edits, {"data": division, "train": flags})
         function(**values, edits=edits, division=division, flags=flags)
 
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + shared
@@ -116,17 +115,6 @@ def training_command(function: Callable[..., None]) -> Callable[..., None]:
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}
     return command
-
-
-def _refuse_twice(ctx: typer.Context, edits: Sequence[str], flags: Mapping[str, Mapping[str, Any]]) -> None:
-    """One value a setting: `--epochs 5 --set train.epochs=6` cannot both hold. What the environment says gives way."""
-    from ensemble_kit.recipe.edits import parse_edit
-
-    for edit in map(parse_edit, edits):
-        section, key = edit.path[:2]
-        typed = key in flags.get(section, {}) and getattr(ctx.get_parameter_source(key), "name", "") == "COMMANDLINE"
-        if typed and len(edit.path) == 2:
-            raise UsageError(f"--{key.replace('_', '-')} and --set {edit.dotted} set the same; leave one out")
 
 
 def _one_way_to_divide(ctx: typer.Context, division: dict[str, Any]) -> dict[str, Any]:

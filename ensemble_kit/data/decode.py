@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from ensemble_kit.arrays import ByteArray
-from ensemble_kit.data.preparers import Preparer, find_preparer, run_steps, step_name
+from ensemble_kit.data.preparers import Preparer, find_preparer, run_steps
 from ensemble_kit.errors import DataError, UsageError, nearest
+from ensemble_kit.named import name_of
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 """What a photo may be, in Pillow's words."""
@@ -92,7 +93,7 @@ class Preprocess:
 
     def to_json(self) -> dict[str, Any]:
         values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        values["prepare"] = tuple(step_name(step) for step in self.prepare)
+        values["prepare"] = tuple(name_of(step) for step in self.prepare)
         return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
     @classmethod

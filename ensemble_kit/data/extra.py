@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from ensemble_kit.arrays import BoolArray
-from ensemble_kit.conditions import under_condition
 from ensemble_kit.data.layouts import read_layout
 from ensemble_kit.data.table import BOX, KEYS, Problem, SampleTable
 from ensemble_kit.errors import DataError
@@ -35,7 +34,7 @@ def read_extra(data: Path, schema: Schema, where: Mapping[str, Sequence[str]] | 
         raise DataError(f"{data}: no such data set; extra names a second one (in a recipe: relative to it)")
     wanted = check_condition(where or {}, schema)
     table = read_layout(Path(data), schema, "train")
-    keep = under_condition(wanted, schema, {name: table.numbers(name) for name in schema.names})
+    keep = table.under(wanted)
     if not keep.any():
         asked = " and ".join(f"{name} {' or '.join(classes)}" for name, classes in wanted.items())
         raise DataError(f"{data}: no photo of {asked} among the {len(table)} extra ones; see extra_where")

@@ -10,6 +10,7 @@ import numpy as np
 
 from ensemble_kit.arrays import ByteArray, FloatArray
 from ensemble_kit.errors import DataError, UsageError, nearest
+from ensemble_kit.named import name_of
 
 Preparer = Callable[[ByteArray], ByteArray]
 """`(h, w, 3)` uint8 -> `(h2, w2, 3)` uint8, the same for the same photo: a face detector, a background remover, ...
@@ -161,11 +162,6 @@ def find_preparer(step: str | Preparer, own: Mapping[str, Preparer] | None = Non
 _AMOUNT = {"clahe": "limit", "sharpen": "amount", "contrast": "factor", "brightness": "factor", "blur": "sigma"}
 
 
-def step_name(step: str | Preparer) -> str:
-    """What the card calls it."""
-    return step if isinstance(step, str) else str(getattr(step, "__qualname__", type(step).__name__))
-
-
 def run_steps(photo: ByteArray, steps: Sequence[str | Preparer]) -> ByteArray:
     """The photo after all steps.
 
@@ -176,7 +172,7 @@ def run_steps(photo: ByteArray, steps: Sequence[str | Preparer]) -> ByteArray:
         photo = find_preparer(step)(photo)
         if not isinstance(photo, np.ndarray) or photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
             found = f"{photo.dtype} {photo.shape}" if isinstance(photo, np.ndarray) else type(photo).__name__
-            raise DataError(f"prepare: expected (h, w, 3) uint8 from {step_name(step)}, found {found}")
+            raise DataError(f"prepare: expected (h, w, 3) uint8 from {name_of(step)}, found {found}")
         if not photo.size:
-            raise DataError(f"prepare: expected a photo from {step_name(step)}, found one without pixels")
+            raise DataError(f"prepare: expected a photo from {name_of(step)}, found one without pixels")
     return photo

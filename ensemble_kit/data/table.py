@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ensemble_kit.arrays import BoolArray, IdArray, IntArray
+from ensemble_kit.arrays import BoolArray, Condition, IdArray, IntArray
+from ensemble_kit.conditions import under_condition
 from ensemble_kit.data.rows import Rows, number_or_none, read_rows
 from ensemble_kit.errors import DataError, UsageError, nearest
 from ensemble_kit.files import sha256_json, write_text
@@ -152,6 +153,10 @@ class SampleTable:
         """Joint index `(n_samples,)` over the schema, or over the block of `names`; -1 where a label is missing."""
         block = self.schema if names is None else self.schema.block(names)
         return block.encode({name: self.numbers(name) for name in block.names})
+
+    def under(self, condition: Condition) -> BoolArray:
+        """`(n_samples,)`: whether the true labels fulfil a condition; an unlabelled parent does not."""
+        return under_condition(condition, self.schema, {name: self.numbers(name) for name in self.schema.names})
 
     def select(self, rows: ArrayLike) -> SampleTable:
         """The table of some rows: row numbers in the order wanted, or one boolean a row."""

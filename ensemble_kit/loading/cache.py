@@ -15,11 +15,11 @@ import numpy as np
 from ensemble_kit.arrays import BoolArray, ByteArray
 from ensemble_kit.current import photos_sha256
 from ensemble_kit.data.decode import PhotoError, Preprocess, decode_photo, prepare
-from ensemble_kit.data.preparers import step_name
 from ensemble_kit.data.samples import Problem, SampleTable
 from ensemble_kit.errors import DataError
 from ensemble_kit.files import read_array, read_json, replacing, sha256_json, write_json
 from ensemble_kit.loading.leftovers import remove_leftovers
+from ensemble_kit.own_code import coded
 
 TEMPORARY = r"\.[0-9a-f]{16}\.(?:npy|json)\.(\d+)\.tmp"
 """What `files.replacing` calls a cache that is being written by process N."""
@@ -126,7 +126,7 @@ def _reopened(path: str, *others: Any) -> PhotoCache:
 def geometry(preprocess: Preprocess) -> Geometry:
     """What decides the cached pixels: size, crop, interpolation and steps (mean and std come later)."""
     whole = preprocess.size, preprocess.crop, preprocess.interpolation
-    steps = tuple(step_name(step) for step in preprocess.prepare)
+    steps = tuple(tuple(coded(step)) if callable(step) else step for step in preprocess.prepare)
     return whole if not steps and preprocess.crop_at == (0.5, 0.5) else (*whole, preprocess.crop_at, steps)
 
 

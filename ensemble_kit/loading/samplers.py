@@ -9,6 +9,7 @@ import numpy as np
 
 from ensemble_kit.arrays import IntArray
 from ensemble_kit.errors import UsageError, nearest
+from ensemble_kit.named import name_of
 
 Sampler = Callable[[IntArray, np.random.Generator, float], IntArray]
 """(keys `(n_samples,)`, generator, progress) -> positions `(n_draws,)` of one epoch, in order.
@@ -105,11 +106,6 @@ def _scheduled(
     return generator.permutation(drawn) if 0 < progress < 1 else drawn
 
 
-def sampler_name(sampler: str | Sampler) -> str:
-    """What the card calls it."""
-    return sampler if isinstance(sampler, str) else str(getattr(sampler, "__qualname__", type(sampler).__name__))
-
-
 def joint_keys(columns: Sequence[IntArray]) -> IntArray:
     """One key for each combination of several columns of class numbers `(n_samples,)`; -1 where one of them is -1.
 
@@ -150,9 +146,7 @@ def _drawn(sampler: str | Sampler, keys: IntArray, generator: np.random.Generato
     drawn = np.asarray(find_sampler(sampler)(keys, generator, progress), dtype=np.int64)
     if not len(drawn) or drawn.min() < 0 or drawn.max() >= len(keys):
         found = f"{drawn.min()} to {drawn.max()}" if len(drawn) else "none"
-        raise UsageError(
-            f"sampler {sampler_name(sampler)}: expected positions from 0 to {len(keys) - 1}, found {found}"
-        )
+        raise UsageError(f"sampler {name_of(sampler)}: expected positions from 0 to {len(keys) - 1}, found {found}")
     return drawn
 
 

@@ -181,12 +181,6 @@ def check_transforms(names: Sequence[str | Augmentation]) -> None:
             parse_augmentation(name)
 
 
-def augmentation_name(augmentation: str | Augmentation) -> str:
-    """What the fingerprint calls it."""
-    own = getattr(augmentation, "__qualname__", type(augmentation).__name__)
-    return augmentation if isinstance(augmentation, str) else str(own)
-
-
 class Augment:
     """A pipeline whose draws depend on (seed, epoch, sample) alone: not on workers, order, or what ran before.
 

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from ensemble_kit.errors import DataError, UsageError, nearest
 from ensemble_kit.files import sha256_file
 from ensemble_kit.models.families import Backbone, Builder, Size, densenet, is_sized, resnet, timm, vgg
+from ensemble_kit.named import name_of
 
 __all__ = [
     "BACKBONES",
     "Backbone",
     "Builder",
-    "backbone_name",
     "check_backbone",
     "describe_weights",
     "find_backbone",
@@ -77,11 +77,6 @@ def find_backbone(
     return row if size is None or row.sized is None else row.sized(size)
 
 
-def backbone_name(backbone: str | Builder) -> str:
-    """What the card calls it."""
-    return backbone if isinstance(backbone, str) else str(getattr(backbone, "__qualname__", type(backbone).__name__))
-
-
 def describe_weights(backbone: str | Builder, weights: str) -> str:
     """What the first weights are, for the fingerprint: equal text, equal weights. Downloads nothing.
 
@@ -112,7 +107,7 @@ def load_weights(network: nn.Module, backbone: str | Builder, weights: str, size
     if weights == "none":
         return
     if weights == "imagenet":
-        _fill(network, _download(backbone, size), f"the ImageNet weights of {backbone_name(backbone)}")
+        _fill(network, _download(backbone, size), f"the ImageNet weights of {name_of(backbone)}")
         return
     state = _read_state(Path(weights))
     prefix = "backbone."
@@ -122,7 +117,7 @@ def load_weights(network: nn.Module, backbone: str | Builder, weights: str, size
 
 
 def _download(backbone: str | Builder, size: Size | None) -> Mapping[str, Tensor]:
-    name = backbone_name(backbone)
+    name = name_of(backbone)
     imagenet = find_backbone(backbone, size=size).imagenet
     if imagenet is None:
         raise UsageError(f"there are no ImageNet weights for {name}; pass --weights none or --weights FILE")

@@ -140,11 +140,6 @@ def find_head(head: str | HeadBuilder) -> HeadBuilder:
     return lambda n_features, numbers: HEADS[name](n_features, numbers, int(value))
 
 
-def head_name(head: str | HeadBuilder) -> str:
-    """What the card calls it."""
-    return head if isinstance(head, str) else str(getattr(head, "__qualname__", type(head).__name__))
-
-
 def block_head(schema: Schema, attributes: Sequence[str]) -> Head:
     """The head that predicts a block's joint classes, one column each."""
     block = schema.block(attributes)

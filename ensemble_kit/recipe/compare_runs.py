@@ -37,10 +37,14 @@ Labels = Mapping[str, IntArray]
 
 @dataclass(frozen=True, eq=False)
 class RunAnswers:
-    """A run on its held-out photos; `labels` is in the order of `photos`: JOINT and attributes -> class numbers."""
+    """A run on its held-out photos; `labels` is in the order of `photos`: JOINT and attributes -> class numbers.
+
+    All by the borders that the run combines with.
+    """
 
     name: str
     run: Run
+    schema: Schema
     photos: Answered
     labels: Labels
     notes: tuple[str, ...]
@@ -149,32 +153,35 @@ def read_answers(folder: Path, name: str) -> RunAnswers:
         DataError: no run, nothing predicted out of fold, or experts that answer no attribute for all photos.
     """
     run = Run.open(folder)
-    photos = held_out_photos(run)
-    experts = [expert.in_classes_of(run.schema) for expert in photos.experts]
-    joint, notes = _joint(run, experts, name)
+    borders = _settings(run).borders
+    schema, photos = run.schema.with_borders(borders), held_out_photos(run, borders)
+    experts = [expert.in_classes_of(schema) for expert in photos.experts]
+    joint, notes = _joint(run, schema, experts, name)
     if joint is not None:
-        numbers = decide_labels(joint, run.schema, run.graph, _settings(run).decide)
-        decoded = {attribute: np.where(numbers < 0, -1, own) for attribute, own in run.schema.decode(numbers).items()}
-        return RunAnswers(name, run, photos, {JOINT: numbers, **decoded}, notes)
+        numbers = decide_labels(joint, schema, run.graph, _settings(run).decide)
+        decoded = {attribute: np.where(numbers < 0, -1, own) for attribute, own in schema.decode(numbers).items()}
+        return RunAnswers(name, run, schema, photos, {JOINT: numbers, **decoded}, notes)
     pooled = {e.names[0]: marginal_labels(e, e.names[0]) for e in experts if len(e.names) == 1 and not e.condition}
     if not pooled:
         raise DataError(f"{folder}: its experts answer no attribute for all photos; train those of its graph")
     alone = f"{name}: the experts for joint classes are missing, so each attribute is answered by its pooled expert"
-    return RunAnswers(name, run, photos, pooled, (alone,))
+    return RunAnswers(name, run, schema, photos, pooled, (alone,))
 
 
 def _settings(run: Run) -> CombineSettings:
     return validated(CombineSettings, run.combine, f"{run.folder}: combine")
 
 
-def _joint(run: Run, experts: Sequence[Predictions], name: str) -> tuple[Predictions | None, tuple[str, ...]]:
+def _joint(
+    run: Run, schema: Schema, experts: Sequence[Predictions], name: str
+) -> tuple[Predictions | None, tuple[str, ...]]:
     settings = _settings(run)
     fallback = settings.fallback
     try:
-        ensemble = ConditionalEnsemble(run.schema, run.graph, experts, fallback=fallback)
+        ensemble = ConditionalEnsemble(schema, run.graph, experts, fallback=fallback)
         return ensemble.combine(route=settings.route).joint, ()
     except UsageError:
-        found, _ = find_structures(experts, run.schema, run.graph, fallback)
+        found, _ = find_structures(experts, schema, run.graph, fallback)
     if not found:
         return None, ()
     note = f"{name}: the experts of its graph are not all there; read as {found[0].name.replace('_', ', ')}"
@@ -191,8 +198,11 @@ def _shared(runs: Sequence[RunAnswers]) -> tuple[IdArray, list[str]]:
     rows = _places(ids, first.photos.ids)
     for run in runs[1:]:
         own = _places(ids, run.photos.ids)
-        if run.run.schema != first.run.schema:
-            raise DataError(f"{run.name}: made for another schema than {first.name}; compare runs of one task")
+        if run.schema != first.schema:
+            raise DataError(
+                f"{run.name}: made for another schema, or combined with other borders, than {first.name}; compare runs "
+                "of one task"
+            )
         if (run.folds[own] != first.folds[rows]).any():
             raise DataError(
                 f"{run.name}: divided otherwise than {first.name}; train both with the same folds and fold_seed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ensemble_kit.predictions import Predictions, load_predictions, read_predict
 from ensemble_kit.recipe.load import Recipe
 from ensemble_kit.recipe.predict import read_part_of
 from ensemble_kit.recipe.run import read_part
+from ensemble_kit.recipe.sets import move_borders
 from ensemble_kit.recipe.truth import Truth, truth_of_answers, truth_of_table
 from ensemble_kit.runs import Run
 from ensemble_kit.schema import Schema
@@ -174,8 +176,11 @@ class PartlyLabelledError(DataError):
     """No photo has every label: experts can be scored, joint answers cannot."""
 
 
-def held_out_photos(run: Run) -> Answered:
+def held_out_photos(run: Run, borders: Mapping[str, Sequence[float]] | None = None) -> Answered:
     """The held-out training photos that every finished expert has predicted.
+
+    Args:
+        borders: attribute -> others than the schema's, for the true classes and for the experts' finer columns.
 
     Raises:
         PartlyLabelledError: they are there, but none has every label.
@@ -184,8 +189,12 @@ def held_out_photos(run: Run) -> Answered:
     experts = run.out_of_fold()
     if not experts:
         raise DataError(f'{run.folder}: no finished expert to score; train one with "ens train ATTRIBUTE"')
+    schema = run.schema
+    if borders:
+        schema, experts = move_borders(schema, experts, borders)
+    joint = schema.encode({name: run.table.numbers(name, schema[name].borders) for name in schema.names})
     covered = np.isfinite(np.stack([expert.layers[0][:, 0] for expert in experts])).all(axis=0)
-    keep = np.flatnonzero(covered & (run.table.joint() >= 0))
+    keep = np.flatnonzero(covered & (joint >= 0))
     if covered.any() and not len(keep):
         raise PartlyLabelledError(
             f"{run.folder}: no held-out photo is labelled with all of {', '.join(run.schema.names)}, so joint answers "
@@ -195,9 +204,7 @@ def held_out_photos(run: Run) -> Answered:
         raise DataError(
             f"{run.folder}: no photo is predicted out of fold by every expert; train the same folds of each"
         )
-    return Answered(
-        [expert.select(keep) for expert in experts], run.table.joint()[keep], run.table.groups[keep], is_held_out=True
-    )
+    return Answered([expert.select(keep) for expert in experts], joint[keep], run.table.groups[keep], is_held_out=True)
 
 
 def evaluate_run(

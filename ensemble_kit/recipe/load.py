@@ -15,8 +15,8 @@ from ensemble_kit.arrays import Condition
 from ensemble_kit.data.table import check_names
 from ensemble_kit.errors import DataError, UsageError, nearest
 from ensemble_kit.files import slug
-from ensemble_kit.graph import Graph, describe_expert
-from ensemble_kit.recipe.edits import Edit, block_names, edited, parse_edit, with_variant
+from ensemble_kit.graph import Graph, describe_expert, expert_key
+from ensemble_kit.recipe.edits import Edit, edited, parse_edit, with_variant
 from ensemble_kit.recipe.experts import ExpertSpec as ExpertSpec
 from ensemble_kit.recipe.experts import canonical, has_borders, plan_experts
 from ensemble_kit.recipe.settings import (
@@ -167,10 +167,11 @@ class Recipe:
 
     def _set_for(self, names: Sequence[str]) -> set[tuple[str, ...]]:
         """What edits set in one expert's table, as paths from there."""
+        key = expert_key(",".join(names))
         return {
             edit.path[2:]
             for edit in self.edits
-            if len(edit.path) > 2 and edit.path[0] == "train" and block_names(edit.path[1]) == sorted(names)
+            if len(edit.path) > 2 and edit.path[0] == "train" and expert_key(edit.path[1]) == key
         }
 
 
@@ -347,7 +348,9 @@ def _recipe(path: Path, written: Mapping[str, Any], edits: tuple[Edit, ...], var
     check_names(schema)
     graph = Graph(written["graph"]) if "graph" in written else Graph.independent(schema)
     graph.check(schema)
-    train, train_for, train_for_expert = _train(written.get("train", {}), schema, graph)
+    train, train_for, own_tables = _train(written.get("train", {}), schema, graph)
+    experts = plan_experts(schema, graph, written.get("experts", {}))
+    train_for_expert = _as_described(own_tables, experts)
     tune = validated(TuneSettings, written.get("tune", {}), "tune")
     recipe = Recipe(
         name=path.stem,
@@ -358,7 +361,7 @@ def _recipe(path: Path, written: Mapping[str, Any], edits: tuple[Edit, ...], var
         train=train,
         train_for=train_for,
         train_for_expert=train_for_expert,
-        experts=plan_experts(schema, graph, written.get("experts", {})),
+        experts=experts,
         predict=validated(PredictSettings, written.get("predict", {}), "predict"),
         combine=validated(CombineSettings, written.get("combine", {}), "combine"),
         vote=validated(VoteSettings, written.get("vote", {}), "vote"),
@@ -380,6 +383,19 @@ def _recipe(path: Path, written: Mapping[str, Any], edits: tuple[Edit, ...], var
         name = ",".join(sorted(unused)[0])
         raise UsageError(f'[train."{name}"]: no expert of it is trained{nearest(name, sorted(set(known)))}')
     return recipe
+
+
+def _as_described(
+    tables: Mapping[str, Mapping[str, Any]], experts: Sequence[ExpertSpec]
+) -> dict[str, Mapping[str, Any]]:
+    """The tables of single experts by the name that each has everywhere, whatever the order it was written in."""
+    described = [describe_expert(spec.attributes, spec.condition) for spec in experts]
+    name_of = {expert_key(name): name for name in described}
+    found: dict[str, Mapping[str, Any]] = {}
+    for key, own in tables.items():
+        name = name_of.get(expert_key(key), key)
+        found[name] = lay_over(found.get(name, {}), own)  # an edit may have written it in another order
+    return found
 
 
 def _refuse_measured(recipe: Recipe) -> None:

@@ -131,7 +131,7 @@ def plan_run(
     chosen = chosen_folds(run, folds)
     settings_of = [recipe.settings_for(spec.attributes, condition=spec.condition) for spec in specs]
     starts = [settings.weights for settings in settings_of]
-    check_own(run, specs, starts)
+    check_own(specs, starts, run)
     planned: list[FoldPlan] = []
     caches: dict[str, int] = {}
     state_bytes, oof_bytes = 0, 0

@@ -231,7 +231,7 @@ class TrainSettings(Settings):
         None, ge=0, le=1, description="one probability for the whole list of augmentations; default each its own"
     )
     epochs: int = Field(10, ge=1, description="passes over the training photos")
-    min_steps: int = Field(0, ge=0, description="more epochs where so few photos would make fewer steps than this")
+    min_steps: int = Field(0, ge=0, description="more epochs where so few photos drawn would make fewer steps")
     batch_size: int = Field(64, ge=2, description="photos a batch")
     accumulate: int = Field(1, ge=1, description="batches a step: their gradients are summed as one large batch's")
     optimizer: str = Field("adamw", description="adamw, adam (coupled L2), sgd, sgd=0.95, nesterov, or one of timm's")

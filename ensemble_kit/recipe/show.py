@@ -13,6 +13,7 @@ from ensemble_kit.recipe.load import Recipe, find_recipe, load_recipe
 from ensemble_kit.recipe.run import check_predict, check_settings
 from ensemble_kit.recipe.space import check_values
 from ensemble_kit.recipe.votes import members_of
+from ensemble_kit.recipe.starts import check_own, in_order
 
 
 def headline(path: Path) -> str:
@@ -66,8 +67,12 @@ def check_recipe(name: str, edits: Sequence[str] = ()) -> str:
 
 def check_names(recipe: Recipe) -> None:
     """Raises UsageError where a table of the training does not know a name, or settings do not go together."""
-    for spec in recipe.experts:
-        check_settings(recipe.schema, spec, recipe.settings_for(spec.attributes, condition=spec.condition))
+    settings_of = [recipe.settings_for(spec.attributes, condition=spec.condition) for spec in recipe.experts]
+    for spec, settings in zip(recipe.experts, settings_of, strict=True):
+        check_settings(recipe.schema, spec, settings)
+    starts = [settings.weights for settings in settings_of]
+    check_own(recipe.experts, starts)
+    in_order(recipe.experts, starts)
 
 
 def _described(recipe: Recipe) -> str:

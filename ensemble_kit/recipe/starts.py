@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ensemble_kit.errors import DataError, UsageError, nearest
-from ensemble_kit.graph import describe_expert
+from ensemble_kit.graph import describe_expert, expert_key
 from ensemble_kit.recipe.experts import ExpertSpec
 from ensemble_kit.recipe.settings import TrainSettings
 from ensemble_kit.runs import FinishedFold, Run
@@ -105,39 +105,37 @@ def in_order(specs: Sequence[ExpertSpec], weights: Sequence[str]) -> list[int]:
     return ordered
 
 
-def check_own(run: Run, specs: Sequence[ExpertSpec], weights: Sequence[str]) -> None:
-    """Raises UsageError where an expert starts from one that is neither trained now nor was before."""
+def check_own(specs: Sequence[ExpertSpec], weights: Sequence[str], run: Run | None = None) -> None:
+    """Raises UsageError where an expert starts from one that is neither trained now nor was before, in `run`."""
+    finished = [] if run is None else run.finished()
     names = [describe_expert(spec.attributes, spec.condition) for spec in specs]
-    there = sorted({describe_expert(one.attributes, one.condition) for one in run.finished()})
+    there = sorted({describe_expert(one.attributes, one.condition) for one in finished})
     for text in weights:
         own = own_reference(text)
-        if own is not None and _plain(own) not in map(_plain, [*names, *there]):
+        if own is not None and expert_key(own) not in map(expert_key, [*names, *there]):
             raise UsageError(f'weights = "{text}": no such expert{nearest(own, dict.fromkeys([*names, *there]))}')
 
 
 def starts_from(weights: str, spec: ExpertSpec) -> bool:
     """Whether the weights are those of this expert of the same run."""
     own = own_reference(weights)
-    return own is not None and _plain(own) == _plain(describe_expert(spec.attributes, spec.condition))
+    return own is not None and expert_key(own) == expert_key(describe_expert(spec.attributes, spec.condition))
 
 
 def _own_number(names: Sequence[str], weights: str) -> int | None:
     own = own_reference(weights)
-    return next((i for i, name in enumerate(names) if own is not None and _plain(name) == _plain(own)), None)
-
-
-def _plain(name: str) -> str:
-    return " ".join(name.replace(", ", ",").split())
+    return next((i for i, name in enumerate(names) if own is not None and expert_key(name) == expert_key(own)), None)
 
 
 def _folds_of(run: Run, name: str) -> list[FinishedFold]:
     finished = run.finished()
     known = {describe_expert(one.attributes, one.condition): one for one in finished}
     slugs = {one.folder.parent.name: text for text, one in known.items()}
-    wanted = slugs.get(name, _plain(name))
-    if wanted not in known:
+    wanted = expert_key(slugs.get(name, name))
+    found = [one for one in finished if expert_key(describe_expert(one.attributes, one.condition)) == wanted]
+    if not found:
         raise DataError(f'{run.folder}: no trained expert "{name}"{nearest(name, known)}')
-    return [one for one in finished if describe_expert(one.attributes, one.condition) == wanted]
+    return found
 
 
 def _split(weights: str) -> tuple[Run, str] | None:

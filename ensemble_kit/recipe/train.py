@@ -38,7 +38,7 @@ def job_of(run: Run, spec: ExpertSpec, settings: TrainSettings, fold: int) -> Ex
     from ensemble_kit.training import ExpertJob
 
     plain = settings.model_dump(exclude={"jobs", "min_steps", "seeds", "phases", *PHASE_KEYS})
-    plain |= {"phases": phases_of(settings, photos_of(run, spec, fold))}
+    plain |= {"phases": phases_of(settings, draws_of(run, spec, settings, fold))}
     plain |= preprocess_keys(run.table, settings, run.folds != fold) | column_keys(run.table, spec.attributes, settings)
     if is_reference(settings.weights):
         plain |= {"weights": str(start_of(run, settings.weights, fold, settings.seed).file)}
@@ -54,9 +54,22 @@ def job_of(run: Run, spec: ExpertSpec, settings: TrainSettings, fold: int) -> Ex
     )
 
 
-def photos_of(run: Run, spec: ExpertSpec, fold: int) -> int:
-    """About how many photos a fold trains on: labelled ones under the condition, before any are left out."""
-    return max(1, int((_covered(run, spec) & (run.folds != fold)).sum()))
+def draws_of(run: Run, spec: ExpertSpec, settings: TrainSettings, fold: int) -> int:
+    """About how many photos an epoch of a fold has: what the sampler draws of the labelled ones under the condition.
+
+    Before any are left out, and by the schema's borders.
+    """
+    from ensemble_kit.loading.samplers import draw_epoch, joint_keys
+
+    rows = np.flatnonzero(_covered(run, spec) & (run.folds != fold))
+    if not len(rows):
+        return 1
+    by = settings.balance_by or spec.attributes
+    names = run.schema.names if by == ("joint",) and by[0] not in run.schema.names else by
+    keys = joint_keys([run.table.numbers(name) for name in names])[rows]
+    if settings.smote:  # every class up to the largest
+        keys = np.repeat(np.unique(keys), np.unique(keys, return_counts=True)[1].max())
+    return len(draw_epoch(settings.sampler, keys, np.random.Generator(np.random.PCG64(0)), 0.0))
 
 
 def train_experts(
@@ -81,7 +94,7 @@ def train_experts(
     chosen = chosen_folds(run, folds)
     settings_of = [recipe.settings_for(spec.attributes, condition=spec.condition) for spec in specs]
     starts = [settings.weights for settings in settings_of]
-    check_own(run, specs, starts)
+    check_own(specs, starts, run)
     refuse_twice(run, list(zip(specs, settings_of, strict=True)))
     photos: dict[Preprocess, PhotoCache] = {}
     parts: list[_Part] = []
@@ -203,15 +216,12 @@ def refuse_twice(run: Run, planned: Sequence[tuple[ExpertSpec, TrainSettings]]) 
 
 def _work(run: Run, spec: ExpertSpec, settings: TrainSettings) -> float:
     """Photos a fold runs through, up to a factor that all experts share: what the time left is reckoned by."""
-    return float(_covered(run, spec).sum() * sum(epochs_of(settings, photos_of(run, spec, 0))))
+    return float(_covered(run, spec).sum() * sum(epochs_of(settings, draws_of(run, spec, settings, 0))))
 
 
 def _covered(run: Run, spec: ExpertSpec) -> BoolArray:
     """The samples `(n_samples,)` under the expert's condition that are labelled with what it predicts."""
-    inside = np.asarray(run.table.joint(spec.attributes) >= 0)
-    for name, classes in spec.condition.items():
-        inside &= np.isin(run.table.numbers(name), [run.schema[name].index(c) for c in classes])
-    return inside
+    return np.asarray(run.table.joint(spec.attributes) >= 0) & run.table.under(spec.condition)
 
 
 def preprocess_of(run: Run, settings: TrainSettings, fold: int) -> Preprocess:

@@ -25,6 +25,7 @@ from ensemble_kit.loading.transforms import Augment
 from ensemble_kit.models.checkpoint import tensors_of
 from ensemble_kit.models.compute import Compute
 from ensemble_kit.models.heads import Linear, MapOnly, Network, Pool, mix_seed, pool
+from ensemble_kit.own_code import coded
 from ensemble_kit.training.job import ExpertJob
 from ensemble_kit.training.rows import FoldRows
 
@@ -96,7 +97,8 @@ def features_of(
     n_views = job.feature_views or 0
     # not the fold's seed: folds and experts whose backbones start alike share the features
     augment = Augment(job.augment, job.size, mix_seed(job.seed), job.augment_share, job.window)
-    augmented = [job.to_json()[key] for key in ("augment", "augment_share", "size", "seed")] if n_views else None
+    views = [[coded(item) for item in job.augment], job.augment_share, job.size, job.seed]
+    augmented = views if n_views else None
     weights = {name: array for name, array in tensors_of(network).items() if name.startswith("backbone.")}
     how = [preprocess.to_json(), photos.ids_sha256, n_views, augmented, pools(network)]
     where = [compute.device.type, compute.precision]

@@ -11,21 +11,22 @@ import torch
 
 from ensemble_kit.arrays import Condition, IntArray
 from ensemble_kit.data.decode import Preprocess
-from ensemble_kit.data.preparers import Preparer, find_preparer, step_name
+from ensemble_kit.data.preparers import Preparer, find_preparer
 from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import UsageError, nearest
 from ensemble_kit.files import sha256_json
 from ensemble_kit.graph import check_condition, describe_expert
 from ensemble_kit.loading.samplers import Sampler, find_sampler
-from ensemble_kit.loading.transforms import Augmentation, augmentation_name, check_transforms
-from ensemble_kit.models.backbones import Builder, backbone_name, check_backbone, describe_weights
-from ensemble_kit.models.heads import HeadBuilder, find_head, head_name
+from ensemble_kit.loading.transforms import Augmentation, check_transforms
+from ensemble_kit.models.backbones import Builder, check_backbone, describe_weights
+from ensemble_kit.models.heads import HeadBuilder, find_head
 from ensemble_kit.models.outputs import find_output
+from ensemble_kit.named import name_of
+from ensemble_kit.own_code import code_sha256
 from ensemble_kit.schema import Schema
 from ensemble_kit.training.losses import Loss, check_class_weights, check_smoothing, find_loss, loss_name, needs_scores
 from ensemble_kit.training.losses.class_weights import Weigh
 from ensemble_kit.training.mixing import Mixer, find_mixer
-from ensemble_kit.training.named import name_of
 from ensemble_kit.training.phases import Phase, check_together
 from ensemble_kit.training.soup_rules import Rule, find_soup
 
@@ -214,14 +215,14 @@ class ExpertJob:
     def to_json(self) -> dict[str, Any]:
         """Every field, ready for JSON."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        values |= {"schema": self.schema.to_json(), "backbone": backbone_name(self.backbone)}
+        values |= {"schema": self.schema.to_json(), "backbone": name_of(self.backbone)}
         values |= {"loss": loss_name(self.loss), "sampler": name_of(self.sampler)}
         values["soup"] = name_of(self.soup)
         values["mix"] = [name_of(mixer) for mixer in self.mix]
         if callable(self.class_weights):
             values["class_weights"] = name_of(self.class_weights)
-        values |= {"head": head_name(self.head), "prepare": [step_name(step) for step in self.prepare]}
-        values["augment"] = [augmentation_name(item) for item in self.augment]
+        values |= {"head": name_of(self.head), "prepare": [name_of(step) for step in self.prepare]}
+        values["augment"] = [name_of(item) for item in self.augment]
         values["condition"] = {name: list(classes) for name, classes in self.condition.items()}
         values["phases"] = [phase.to_json() for phase in self.phases]
         return {key: _plain(value) for key, value in values.items()}
@@ -234,15 +235,29 @@ class ExpertJob:
             settings["weights"] = "file"  # which one, its hash says, wherever it lies
         return settings
 
+    def code(self) -> dict[str, str]:
+        """Functions of one's own, by key and name, and the hash of what they do: another one is another training."""
+        found = _code({f.name: getattr(self, f.name) for f in fields(self)})
+        for number, phase in enumerate(self.phases, 1):
+            found |= _code({f"phase {number} {f.name}": getattr(phase, f.name) for f in fields(phase)})
+        return found
+
     def identity(self, table: SampleTable, folds: IntArray) -> dict[str, Any]:
         """Settings, schema, samples, folds and first weights; its hash is the fingerprint."""
+        code = self.code()
         return {
             "settings": self.settings_json(),
+            **({"code": code} if code else {}),
             "schema": self.schema.to_json(),
             "samples_sha256": table.sha256(),
             "folds_sha256": sha256_json([int(fold) for fold in folds]),
             "init": describe_weights(self.backbone, self.weights),
         }
+
+
+def _code(parts: Mapping[str, Any]) -> dict[str, str]:
+    listed = [(key, part) for key, value in parts.items() for part in (value if isinstance(value, tuple) else (value,))]
+    return {f"{key} {name_of(part)}": code_sha256(part) for key, part in listed if callable(part)}
 
 
 def _plain(value: Any) -> Any:

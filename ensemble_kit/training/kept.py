@@ -15,9 +15,9 @@ from ensemble_kit.card import Card, Head
 from ensemble_kit.data.decode import Preprocess
 from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import DataError
-from ensemble_kit.models.backbones import backbone_name
 from ensemble_kit.models.checkpoint import load_expert, save_checkpoint
-from ensemble_kit.models.heads import Network, head_name
+from ensemble_kit.models.heads import Network
+from ensemble_kit.named import name_of
 from ensemble_kit.training.folder import FoldFolder
 from ensemble_kit.training.job import ExpertJob, parse_keep
 from ensemble_kit.training.rows import FoldRows, groups_sha256
@@ -72,8 +72,8 @@ class Kept:
     def load(self, path: Path) -> tuple[Network, Card]:
         """A checkpoint of this expert, with a backbone or head of one's own built as the job says."""
         backbone, head = self.job.backbone, self.job.head
-        own = None if isinstance(backbone, str) else {backbone_name(backbone): backbone}
-        own_head = None if isinstance(head, str) else {head_name(head): head}
+        own = None if isinstance(backbone, str) else {name_of(backbone): backbone}
+        own_head = None if isinstance(head, str) else {name_of(head): head}
         return load_expert(path, backbones=own, heads=own_head)
 
     def keep(self, network: Network, epoch: int, metrics: Mapping[str, float], *, is_last: bool) -> bool:
@@ -128,7 +128,7 @@ def describe(
         schema=job.schema,
         condition=job.condition,
         heads=heads,
-        backbone={"name": backbone_name(job.backbone), "init": identity["init"], "head": head_name(job.head)},
+        backbone={"name": name_of(job.backbone), "init": identity["init"], "head": name_of(job.head)},
         preprocess=job.preprocess.to_json(),
         train=train,
         metrics=metrics,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ensemble_kit.errors import UsageError
-from ensemble_kit.training.named import Numbered, find_named
+from ensemble_kit.named import Numbered, find_named
 
 Mixer = Callable[[Tensor, Tensor, np.random.Generator], tuple[Tensor, Tensor]]
 """(photos `(n, 3, height, width)`, target distributions `(n, n_classes)`, generator) -> both, mixed; the ones given

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ensemble_kit.errors import UsageError, nearest
-from ensemble_kit.training.named import Numbered, find_named
+from ensemble_kit.named import Numbered, find_named
 
 if TYPE_CHECKING:
     from ensemble_kit.training.phases import Phase

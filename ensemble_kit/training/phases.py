@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 from ensemble_kit.errors import UsageError
-from ensemble_kit.training.named import name_of
+from ensemble_kit.named import name_of
 from ensemble_kit.training.optimizers import OptimizerBuilder, find_optimizer
 from ensemble_kit.training.schedules import Schedule, find_schedule
 

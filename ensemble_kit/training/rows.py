@@ -10,6 +10,7 @@ import numpy as np
 
 from ensemble_kit.arrays import BoolArray, IdArray, IntArray
 from ensemble_kit.card import Head, read_card
+from ensemble_kit.conditions import under_condition
 from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import DataError
 from ensemble_kit.files import sha256_json
@@ -63,7 +64,7 @@ def choose_rows(job: ExpertJob, table: SampleTable, folds: IntArray, photos: Pho
     heads = heads_of(job)
     labels = [labels_of(job, table, head) for head in heads]
     columns, trained, scored = (np.stack(part, axis=1) for part in zip(*labels, strict=True))
-    given = under_condition(job, table)
+    given = table.under(job.condition)
     inside = given & photos.readable
     held_out_people = np.unique(table.groups[folds == job.fold])
     is_seen = (folds != job.fold) & ~np.isin(table.groups, held_out_people)  # an extra photo may show one of them
@@ -159,14 +160,6 @@ def batches_of(job: ExpertJob, rows: FoldRows, epoch: int) -> list[IntArray]:
     return epoch_batches(job.sampler, rows.train_keys, phase.batch_size, seed, epoch, progress)
 
 
-def under_condition(job: ExpertJob, table: SampleTable) -> BoolArray:
-    """`(n_samples,)`: whether the true labels satisfy the condition; an unlabelled parent does not."""
-    inside = np.ones(len(table), dtype=bool)
-    for name, classes in job.condition.items():
-        inside &= np.isin(table.numbers(name), [job.schema[name].index(c) for c in classes])
-    return inside
-
-
 def groups_sha256(table: SampleTable, rows: IntArray) -> str:
     """Hash of the set of groups (people) among some rows."""
     return sha256_json(sorted(set(table.groups[rows].tolist())))
@@ -188,9 +181,7 @@ def _left_out(job: ExpertJob, table: SampleTable) -> BoolArray:
 def possible_classes(job: ExpertJob, names: Sequence[str]) -> IntArray:
     """`(n_possible,)` classes of a head that some path of the schema has under the condition, in order."""
     schema = job.schema
-    keep = np.ones(schema.n_joint, dtype=bool)
-    for parent, classes in job.condition.items():
-        keep &= np.isin(schema.paths[:, schema.names.index(parent)], [schema[parent].index(c) for c in classes])
+    keep = under_condition(job.condition, schema, dict(zip(schema.names, schema.paths.T, strict=True)))
     columns = {name: schema.paths[keep, schema.names.index(name)] for name in names}
     return np.unique(schema.block(names).encode(columns))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ensemble_kit.errors import UsageError
-from ensemble_kit.training.named import Numbered, find_named
+from ensemble_kit.named import Numbered, find_named
 
 
 @dataclass(frozen=True)

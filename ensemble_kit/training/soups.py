@@ -17,6 +17,7 @@ from ensemble_kit.loading.cache import PhotoCache
 from ensemble_kit.models.checkpoint import save_checkpoint
 from ensemble_kit.models.compute import choose_compute, num_threads
 from ensemble_kit.models.heads import Network
+from ensemble_kit.named import name_of
 from ensemble_kit.training.averaging import mean_network, moving_norms, refresh_batch_norm
 from ensemble_kit.training.folder import FoldFolder
 from ensemble_kit.training.job import ExpertJob
@@ -232,5 +233,4 @@ def _card(
         }
         for member, score in members
     ]
-    name = kind if isinstance(kind, str) else str(getattr(kind, "__qualname__", type(kind).__name__))
-    return replace(card, train={**card.train, "soup": {"kind": name, "of": averaged}})
+    return replace(card, train={**card.train, "soup": {"kind": name_of(kind), "of": averaged}})

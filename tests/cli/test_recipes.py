@@ -60,6 +60,12 @@ def test_check_accepts_the_shipped_recipes(ens: Ens, name: str) -> None:
             'mask: soup = "greedy" averages the check',
         ),
         (("recipes", "check", "face-mask", "--set", "predict.tta=zom"), 2, 'tta: no view "zom"; did you mean "zoom"'),
+        (("recipes", "check", "face-mask", "--set", "train.age.weights=run:gendr"), 2, 'did you mean "gender"'),
+        (
+            ("recipes", "check", "face-mask", "--set", "train.gender.weights=run:gender"),
+            2,
+            "gender start from each other",
+        ),
         (("soup", "nowhere"), 3, "nowhere: expected a run"),
         (("recipes", "check", "nothing"), 2, 'no recipe "nothing"'),
         (("recipes", "show", "fase-mask"), 2, 'did you mean "face_mask"'),
@@ -141,3 +147,10 @@ def test_combine_takes_edits_of_its_section(ens: Ens, trained: Path, tmp_path: P
     assert done.code == 0, done.err
     assert '"route": "soft"' in (tmp_path / "out" / "combine.json").read_text()
     assert ens("combine", run, "-o", tmp_path / "out", "--set", "train.epochs=3").code == 2
+    both = ens("combine", run, "-o", tmp_path / "out", "--set", "combine.route=soft", "--route", "hard")
+    assert (both.code, both.err) == (2, "ens: --route and --set combine.route set the same; leave one out\n")
+    moved = ens("combine", run, "--set", "combine.borders.age=[30, 58]", "--borders", "age=30,50")
+    assert "--borders and --set combine.borders.age set the same" in moved.err
+    exported = ens("combine", run, "-o", tmp_path / "out", "--set", "combine.route=soft", ENS_ROUTE="hard")
+    assert exported.code == 0
+    assert '"route": "soft"' in (tmp_path / "out" / "combine.json").read_text()

@@ -16,9 +16,9 @@ from ensemble_kit.loading.samplers import (
     epoch_batches,
     find_sampler,
     joint_keys,
-    sampler_name,
     weighted,
 )
+from ensemble_kit.named import name_of
 
 targets_lists = st.lists(st.integers(0, 4), min_size=2, max_size=60)
 SAME_LENGTH = ["natural", "balanced", "weighted", "natural->balanced"]
@@ -178,8 +178,8 @@ def test_a_sampler_of_ones_own() -> None:
         return np.arange(len(keys) // 2)
 
     assert find_sampler(first_half) is first_half
-    assert sampler_name(first_half).endswith("first_half")
-    assert sampler_name("weighted") == "weighted"
+    assert name_of(first_half).endswith("first_half")
+    assert name_of("weighted") == "weighted"
     batches = epoch_batches(first_half, np.zeros(20, dtype=np.int64), 5, 0, 1)
     assert np.concatenate(batches).tolist() == list(range(10))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from tiny_training import SCHEMA, draw_table, tiny_backbone
 
 from ensemble_kit.card import read_card
 from ensemble_kit.data.table import BOX
-from ensemble_kit.errors import UsageError
+from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.models.backbones import BACKBONES, Backbone
 from ensemble_kit.predictions import load_predictions
+from ensemble_kit.recipe.compare_runs import compare_runs
 from ensemble_kit.recipe.fitters import FitOptions, fit_temperatures
 from ensemble_kit.recipe.labelled import read_labelled
 from ensemble_kit.recipe.load import ExpertSpec, load_recipe
@@ -157,6 +159,23 @@ def test_fine_columns_have_other_borders_without_running_a_model(run: Run) -> No
     moved = SCHEMA.with_borders({"age": [40, 50]})
     expected = [age.probs[..., :18].sum(axis=2), age.probs[..., 18:28].sum(axis=2), age.probs[..., 28:].sum(axis=2)]
     np.testing.assert_allclose(age.in_classes_of(moved).probs, np.stack(expected, axis=2), atol=1e-6)
+
+
+def test_runs_are_compared_by_the_borders_that_they_combine_with(run: Run, tmp_path: Path) -> None:
+    copies = [Path(shutil.copytree(run.folder, tmp_path / name)) for name in ("a", "b", "plain")]
+    for copy in copies[:2]:
+        info = json.loads((copy / "run.json").read_text())
+        info["combine"]["borders"] = {"age": [25, 30]}
+        (copy / "run.json").write_text(json.dumps(info))
+    age = run.out_of_fold()[2].in_classes_of(SCHEMA.with_borders({"age": [25, 30]})).labels()
+    true = np.digitize(run.table.frame["age"].to_numpy(dtype=float), [25, 30])
+    scores = [row.scores["age"].accuracy for row in compare_runs(copies[:2], n_boot=20).rows]
+    assert scores == [pytest.approx(np.mean(age == true))] * 2
+    assert np.mean(age == true) != np.mean(
+        run.out_of_fold()[2].in_classes_of(SCHEMA).labels() == run.table.numbers("age")
+    )
+    with pytest.raises(DataError, match="plain: made for another schema, or combined with other borders, than a"):
+        compare_runs([copies[0], copies[2]], n_boot=20)
 
 
 def test_temperatures_are_fitted_to_each_head_out_of_fold(run: Run, recipe: Path) -> None:

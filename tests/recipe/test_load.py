@@ -244,3 +244,14 @@ def test_an_unknown_recipe_names_the_nearest() -> None:
 def test_sections_hold_what_their_models_say() -> None:
     assert DataSettings().folds == 5  # type: ignore[call-arg]
     assert CombineSettings().route == "hard"  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("written", ["mask=not_worn,incorrect", "mask=incorrect, not_worn", "mask=incorrect,not_worn"])
+def test_an_experts_own_table_may_name_its_classes_in_any_order(tmp_path: Path, written: str) -> None:
+    text = SCHEMA + GRAPH + '[experts]\nage = [{mask = "worn"}, {mask = ["not_worn", "incorrect"]}]\n'
+    text += f'[train."age given {written}"]\nepochs = 3\nhead_lr = 0.5\n'
+    edit = 'train."age given mask=not_worn,incorrect".epochs=4'
+    recipe = load_recipe(write(tmp_path, text), [edit]).with_train({"epochs": 7, "head_lr": 0.25})
+    found = recipe.settings_for(["age"], condition={"mask": ("incorrect", "not_worn")})
+    assert (found.epochs, found.head_lr) == (4, 0.25)  # the edit beats the flag, the flag the table
+    assert recipe.settings_for(["age"], condition={"mask": ("worn",)}).epochs == 7

@@ -18,10 +18,10 @@ from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import DataError
 from ensemble_kit.models.backbones import BACKBONES, Backbone
 from ensemble_kit.recipe.evaluate import evaluate_target, held_out_photos
-from ensemble_kit.recipe.load import Recipe, load_recipe
+from ensemble_kit.recipe.load import ExpertSpec, Recipe, load_recipe
 from ensemble_kit.recipe.resolved import save_resolved
 from ensemble_kit.recipe.run import Silent, open_run
-from ensemble_kit.recipe.train import job_of, train_experts
+from ensemble_kit.recipe.train import draws_of, job_of, train_experts
 from ensemble_kit.recipe.whole import run_recipe
 from ensemble_kit.runs import Run
 from ensemble_kit.training.rows import choose_rows
@@ -176,3 +176,22 @@ def test_a_recipe_with_a_second_table(recipe: Recipe, tmp_path: Path) -> None:
     adopted = Heard()  # as `ens train` does: the run says what it is made of
     assert len(open_run(recipe, None, tmp_path / "run", adopted, adopt=True).table) == 60
     assert any("with the extra photos that" in line for line in adopted.lines)
+
+
+def test_min_steps_counts_what_the_sampler_draws(recipe: Recipe, tmp_path: Path) -> None:
+    table = draw_table(tmp_path / "data", people=24)
+    write(table, tmp_path / "data", {"gender": lambda r: r // 3 % 2 == 0 or r % 3 == 0})  # a third of the women
+    run = open_run(recipe, None, tmp_path / "run", Silent(), write=False)
+    spec = ExpertSpec(("gender",), {})
+    numbers, train = run.table.numbers("gender"), run.folds != 1
+    men, women = (int((train & (numbers == number)).sum()) for number in (0, 1))
+    assert men > women > 0
+    expected = {"natural": men + women, "weighted": men + women, "oversample": 2 * men, "undersample": 2 * women}
+    expected["undersample->natural"] = 2 * women
+    for sampler, n in expected.items():
+        chosen = recipe.settings_for(["gender"], {"sampler": sampler, "min_steps": 100, "epochs": 1, "batch_size": 2})
+        assert draws_of(run, spec, chosen, 1) == n, sampler
+        assert job_of(run, spec, chosen, 1).epochs == -(-100 // -(-n // 2)), sampler
+    by_mask = recipe.settings_for(["gender"], {"sampler": "undersample", "balance_by": "mask"})
+    counts = np.bincount(run.table.numbers("mask")[train & (numbers >= 0)], minlength=3)
+    assert draws_of(run, spec, by_mask, 1) == 3 * counts.min()

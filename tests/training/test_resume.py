@@ -266,6 +266,24 @@ def test_other_folds_or_labels_are_another_training(world: World, tmp_path: Path
         train_fold(JOB, table=other, folds=folds_of(other), photos=world.photos, folder=folder)
 
 
+def test_a_function_that_changed_under_its_name_is_another_training(world: World, tmp_path: Path) -> None:
+    def loss_with(power: float) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        def own(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            return ((logits.softmax(dim=1) - targets) ** 2).sum(dim=1).mean() ** power
+
+        return own
+
+    first, again, other = (make_job(epochs=1, loss=loss_with(power)) for power in (1.0, 1.0, 2.0))
+    assert first.settings_json() == other.settings_json()
+    world.train(tmp_path, job=first)
+    assert world.train(tmp_path, job=again).skipped
+    with pytest.raises(DataError, match=r"holds another training \(code\.loss .*own: .* there, .* now\)"):
+        world.train(tmp_path, job=other)
+    named = make_job(augment=(np.fliplr,), phases=(make_phase(schedule=lambda moment: 1.0),), prepare=("clahe",))
+    assert [key.split()[0] for key in named.code()] == ["backbone", "augment", "phase"]
+    assert "code" not in make_job(backbone="resnet18").identity(world.table, folds_of(world.table))
+
+
 def with_dropout() -> tuple[nn.Module, int]:
     inner, n_features = tiny_backbone()
     return nn.Sequential(inner, nn.Dropout(0.5)), n_features

@@ -11,7 +11,7 @@ import numpy as np
 
 from ensemble_kit.arrays import FloatArray, IntArray
 from ensemble_kit.errors import UsageError
-from ensemble_kit.training.named import Numbered, find_named
+from ensemble_kit.named import Numbered, find_named
 
 Weigh = Callable[[IntArray], FloatArray]
 """Photos of each class `(n_classes,)`, all above 0 -> the weight of each class."""

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from ensemble_kit.errors import UsageError, nearest
+from ensemble_kit.named import name_of
 from ensemble_kit.training.losses.formulas import cross_entropy, focal, macro_f1, soft_margin
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -108,7 +109,7 @@ def loss_name(loss: Any) -> str:
         'focal=2+0.5*macro_f1'
     """
     if callable(loss):
-        return str(getattr(loss, "__qualname__", type(loss).__name__))
+        return name_of(loss)
     return "+".join(map(str, _terms(loss)))
 
 

@@ -1,4 +1,4 @@
-"""A name, a name with a number ("step=0.1"), or a function of one's own: how every table of training parts is read."""
+"""A name, a name with a number ("step=0.1"), or a function of one's own: how tables of parts are read."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ class Numbered:
 
     Attributes:
         make: number -> the row; raises UsageError for a number out of range.
-        default: for the name alone.
+        default: for the name alone; its type is the number's.
+        wants: what the number is, for messages.
     """
 
-    make: Callable[[float], Any]
+    make: Callable[[Any], Any]
     default: float
+    wants: str = "a number"
 
 
 def find_named(kind: str, name: str, table: Mapping[str, Any]) -> Any:
@@ -45,14 +47,14 @@ def find_named(kind: str, name: str, table: Mapping[str, Any]) -> Any:
             raise UsageError(f'{kind} "{word}" takes no number, found "{name}"; write "{word}"')
         return row
     try:
-        value = float(number) if equals else row.default
+        value = type(row.default)(number) if equals else row.default
     except ValueError:
         raise UsageError(
-            f'{kind} "{word}": expected a number, found "{number}"; write "{word}={row.default:g}"'
+            f'{kind} "{word}": expected {row.wants}, found "{number}"; write "{word}={row.default:g}"'
         ) from None
     return row.make(value)
 
 
-def name_of(part: Any) -> Any:
+def name_of(part: Any) -> str:
     """What a card calls a part: the name it was given by, or a function's own name."""
     return part if isinstance(part, str) else str(getattr(part, "__qualname__", type(part).__name__))

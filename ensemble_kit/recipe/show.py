@@ -12,8 +12,8 @@ from ensemble_kit.recipe.belief_file import load_beliefs
 from ensemble_kit.recipe.load import Recipe, find_recipe, load_recipe
 from ensemble_kit.recipe.run import check_predict, check_settings
 from ensemble_kit.recipe.space import check_values
-from ensemble_kit.recipe.votes import members_of
 from ensemble_kit.recipe.starts import check_own, in_order
+from ensemble_kit.recipe.votes import members_of
 
 
 def headline(path: Path) -> str:

@@ -148,7 +148,7 @@ def test_combine_takes_edits_of_its_section(ens: Ens, trained: Path, tmp_path: P
     assert '"route": "soft"' in (tmp_path / "out" / "combine.json").read_text()
     assert ens("combine", run, "-o", tmp_path / "out", "--set", "train.epochs=3").code == 2
     both = ens("combine", run, "-o", tmp_path / "out", "--set", "combine.route=soft", "--route", "hard")
-    assert (both.code, both.err) == (2, "ens: --route and --set combine.route set the same; leave one out\n")
+    assert (both.code, both.err) == (2, "error: --route and --set combine.route set the same; leave one out\n")
     moved = ens("combine", run, "--set", "combine.borders.age=[30, 58]", "--borders", "age=30,50")
     assert "--borders and --set combine.borders.age set the same" in moved.err
     exported = ens("combine", run, "-o", tmp_path / "out", "--set", "combine.route=soft", ENS_ROUTE="hard")

@@ -60,6 +60,8 @@ def _nothing_shown(found: StructureSearch, independent: Candidate, metric: str) 
     gain = "" if best.over_independent is None else best.over_independent.signed
     if len(others) == 1:
         return f"Independent is as good: {metric} {own}; {best.candidate.name} is not shown to beat it ({gain})."
+    if best.over_independent is not None and best.over_independent.value <= 0:
+        return f"Independent is as good: {metric} {own}, and none of {len(others)} other structures scores higher."
     return (
         f"Independent is as good: {metric} {own}, and none of {len(others)} other structures is shown to beat it. The "
         f"highest of them, {best.candidate.name}, has {gain}: no more than the best of so many has by chance."

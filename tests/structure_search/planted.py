@@ -8,7 +8,8 @@ a wrong one across groups. The samples of one person share an offset of the feat
 
 An attribute that nothing conditions and that conditions others is seen more clearly, as a mask is: of a parent that is
 in doubt the children's features say something too, which no expert of the parent alone can use, and the flat structure
-is truly better.
+is truly better. And what shows a child whatever its parent is weak: where it is strong, turning the edge round gives a
+structure that is as good (P(m) P(a | m) = P(a) P(m | a)), and no score can tell which one was planted.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ GROUPINGS: Mapping[str, tuple[Grouping, ...]] = {
 
 SCHEMA = Schema(*(Attribute(name, classes) for name, classes in CLASSES.items()))
 N_PEOPLE, N_EACH = 150, 4
-PLAIN, PARENT, TURNED, OFFSET = 1.0, 2.0, 1.5, 0.5
+PLAIN, PARENT, TURNED, OFFSET = 0.5, 2.0, 2.0, 0.5
 """Distance of a class from the middle, in spreads of the noise: by the first pair, by that of a root, and by the
 second pair; spread of the people's offsets."""
 

@@ -109,7 +109,7 @@ def predict_table(
     if batch_size < 1:
         raise UsageError(f"batch size: expected at least 1, found {batch_size}")
     views = find_views(tta)
-    voters = find_voters(checkpoints, table)
+    voters = find_voters(checkpoints, table.schema)
     out = Path(out)
     remove_leftovers(out, SCRATCH)
     is_told = saved_tta(out, "recipe_tta") == tuple(recipe_tta)
@@ -143,13 +143,13 @@ def load_ready(
     return ready(network, compute, seen_size(card))
 
 
-def find_voters(checkpoints: Sequence[Path], table: SampleTable) -> list[Voter]:
-    """Cards checked against the table and each other; voters named by fold, and by seed where folds repeat."""
+def find_voters(checkpoints: Sequence[Path], schema: Schema) -> list[Voter]:
+    """Cards checked against the schema and each other; voters named by fold, and by seed where folds repeat."""
     found = []
     for path in map(Path, checkpoints):
         card = read_card(path)
-        if card.schema != table.schema:
-            expected, actual = _describe(table.schema, card.schema), _describe(card.schema, table.schema)
+        if card.schema != schema:
+            expected, actual = _describe(schema, card.schema), _describe(card.schema, schema)
             raise DataError(f"{path}: expected a checkpoint of {expected}, found {actual}; predict with that schema")
         sha256 = sha256_file(path)
         found += [Voter(path, card, head, "", sha256) for head in card.heads]

@@ -10,7 +10,7 @@ import pytest
 from tiny_training import BACKBONES, SCHEMA, draw_table, folds_of, make_job, make_photos
 
 from ensemble_kit import inference
-from ensemble_kit.answering import Answered, answer_table
+from ensemble_kit.answering import Answered, Answerer, answer_table
 from ensemble_kit.calibration import Temperature
 from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.ensemble import ConditionalEnsemble
@@ -129,12 +129,21 @@ def test_other_borders_need_finer_columns(world: World) -> None:
     ]
     checkpoints = [*world.checkpoints[:4], *years]
     moved = SCHEMA.with_borders({"age": [24, 50]})
-    found = world.answer(checkpoints=checkpoints, schema=moved, route="hard")
+    found = world.answer(checkpoints=checkpoints, borders={"age": [24, 50]}, route="hard")
     folder = inference.predict_table(
         world.eval, checkpoints, world.root / "years", device="cpu", precision="fp32", backbones=BACKBONES
     )
     expected = ConditionalEnsemble(moved, GRAPH, load_predictions(folder)).combine(route="hard", missing="abstain")
     np.testing.assert_allclose(found.joint.probs, expected.joint.probs, atol=1e-5)
+
+
+def test_an_answerer_is_asked_again(world: World) -> None:
+    own = Answerer(world.checkpoints, SCHEMA, GRAPH, device="cpu", precision="fp32", backbones=BACKBONES)
+    first, soft, again = (own.answer(world.eval, route=route) for route in ("hard", "soft", "hard"))
+    np.testing.assert_array_equal(first.joint.probs, again.joint.probs)
+    assert first.counts.loaded + soft.counts.loaded == 8
+    assert again.counts.loaded == 0
+    assert again.counts.forwards == first.counts.forwards < soft.counts.forwards
 
 
 def test_views_are_averaged(world: World) -> None:
@@ -146,8 +155,8 @@ def test_views_are_averaged(world: World) -> None:
 def test_bad_requests(world: World) -> None:
     empty: SampleTable = world.eval.select([])
     for changed, message in (
-        ({"checkpoints": []}, "expected photos and checkpoints, found 21 and 0"),
-        ({"table": empty}, "found 0 and 8"),
+        ({"checkpoints": []}, "expected checkpoints, found none"),
+        ({"table": empty}, "expected photos, found none"),
         ({"batch_size": 0}, "batch size: expected at least 1, found 0"),
         ({"window": 0}, "window: expected at least 1, found 0"),
         ({"checkpoints": world.checkpoints[:6]}, "age"),  # a state without an expert

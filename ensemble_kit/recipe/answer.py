@@ -99,13 +99,14 @@ def answer_run(
         run.schema.decode([missing])  # refuses what is no joint class
     checkpoints = run.checkpoints()
     run.verify()
-    schema = run.schema.with_borders(borders_of_settings(chosen, fitted))
+    borders = borders_of_settings(chosen, fitted)
+    schema = run.schema.with_borders(borders)
     graph = graph_as(structure, schema, run.graph)
     answered = answer_table(
         table,
         checkpoints,
         graph,
-        schema=schema,
+        borders=borders,
         fallback=chosen.fallback,
         cache=run.folder / "cache",
         watcher=watcher,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from other_values import OTHER_VALUES
 from task_text import GRAPH_TEXT as GRAPH
 from task_text import SCHEMA_TEXT as SCHEMA
 
@@ -13,68 +14,6 @@ from ensemble_kit.cli.training_options import TRAIN_OPTIONS
 from ensemble_kit.errors import DataError, EnsembleKitError, UsageError
 from ensemble_kit.recipe.load import ExpertSpec, load_recipe, recipe_folder, recipe_names
 from ensemble_kit.recipe.settings import CombineSettings, DataSettings, TrainSettings
-
-OTHER_VALUES: dict[str, Any] = {
-    "backbone": "resnet34",
-    "weights": "none",
-    "head": "deep=64",
-    "heads": "separate",
-    "output": "ordinal",
-    "columns": (30.0, 45.0, 60.0),
-    "size": (48, 32),
-    "window": (40, 24),
-    "crop": (0.5, 0.25),
-    "crop_at": (0.25, 0.75),
-    "prepare": ("grayscale",),
-    "normalise": "photos",
-    "mean": (0.5, 0.5, 0.5),
-    "std": (0.25, 0.25, 0.25),
-    "augment": ("flip",),
-    "augment_share": 0.5,
-    "epochs": 3,
-    "min_steps": 40,
-    "batch_size": 7,
-    "accumulate": 2,
-    "optimizer": "sgd",
-    "head_lr": 0.5,
-    "backbone_lr": 0.25,
-    "weight_decay": 0.01,
-    "clip": 1.5,
-    "schedule": "step=0.5",
-    "ema": 0.9,
-    "swa_epochs": 2,
-    "patience": 3,
-    "feature_views": 2,
-    "smote": 5,
-    "loss": "0.5*focal=1+macro_f1",
-    "class_weights": (1.0, 2.0, 4.0),
-    "label_smoothing": 0.2,
-    "smoothing": "others",
-    "mix": ("mixup=0.4", "half_cutmix"),
-    "mix_share": 0.5,
-    "warmup_epochs": 0.5,
-    "step_epochs": 2,
-    "freeze": ("layer1",),
-    "sampler": "balanced",
-    "balance_by": ("mask", "age"),
-    "keep": "last",
-    "soup": "greedy",
-    "score_every": 3,
-    "save_every": 4,
-    "precision": "fp32",
-    "channels_last": False,
-    "device": "cpu",
-    "workers": 1,
-    "threads": 1,
-    "jobs": 2,
-    "seeds": (0, 2),
-    "tensorboard": True,
-    "seed": 9,
-    "borders": (30.0, 58.0),
-    "leave_out": ((57.0, 59.0),),
-    "people_share": 0.5,
-}
-
 
 TABLES = {"phases"}
 """Keys that are written as tables and so have no flag; tested beside what they do."""

@@ -27,12 +27,30 @@ from ensemble_kit.recipe.load import load_recipe
 from ensemble_kit.recipe.starts import in_order
 from ensemble_kit.runs import Run
 from ensemble_kit.training.columns import heads_of
+from ensemble_kit.training.job import ExpertJob
 from ensemble_kit.training.losses import find_loss
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run_without_photos(tmp_path_factory.mktemp("nothing"))
+
+
+def check_soft_margin(one: ExpertJob) -> None:
+    """Adam at 1e-3 throughout, the multi-label soft margin, 300 x 200 of 512 x 384 around the centre, flips."""
+    optimizer, groups, frozen = groups_of(one)
+    assert type(optimizer) is torch.optim.Adam
+    assert {(group["lr"], group["weight_decay"]) for group in groups.values()} == {(1e-3, 0.0)}
+    assert (frozen, one.backbone, one.epochs, one.phases[0].batch_size) == (set(), "resnet18", 10, 64)
+    logits = torch.randn(4, 3)
+    targets = torch.eye(3)[[0, 1, 2, 0]]
+    found = find_loss(one.loss)(logits, targets)
+    assert torch.isclose(found, torch.nn.functional.multilabel_soft_margin_loss(logits, targets))
+    assert one.label_smoothing == 0.0
+    assert prepared(one) == (300, 200, 3)
+    photo = np.arange(512 * 384, dtype=np.uint32).astype(np.uint8).reshape(512, 384, 1).repeat(3, axis=2)
+    np.testing.assert_array_equal(prepare(photo, one.preprocess), photo[106:406, 92:292])
+    assert [type(step).__name__ for step in steps_of(one)] == ["HorizontalFlip"]
 
 
 def test_flat_18(run: Run) -> None:
@@ -43,7 +61,15 @@ def test_flat_18(run: Run) -> None:
     assert (plain.extra, dict(plain.extra_where)) == (None, {})
     flat = job(run, "flat-18", FLAT)
     assert len(heads_of(flat)[0].classes) == 18
-    optimizer, _, frozen = groups_of(flat)
+    optimizer, groups, frozen = groups_of(flat)
+    assert type(optimizer) is torch.optim.Adam
+    rates = {part: (group["lr"], group["weight_decay"]) for part, group in groups.items()}
+    assert rates == {"backbone": (1e-4, 0.0), "head": (1e-3, 0.0)}
+    logits, targets = torch.randn(4, 18), torch.eye(18)[[0, 5, 17, 0]]
+    assert torch.isclose(find_loss(flat.loss)(logits, targets), torch.nn.functional.cross_entropy(logits, targets))
+    assert (flat.label_smoothing, flat.preprocess.mean, flat.preprocess.std) == (0.0, *IMAGENET)
+    assert [type(step).__name__ for step in steps_of(flat)] == ["HorizontalFlip"]
+    assert (flat.epochs, flat.phases[0].batch_size, flat.phases[0].schedule) == (10, 64, "constant")
     assert {name.split(".")[1] for name in frozen} == {"layer1", "layer2"}
     assert sum(p.numel() for g in optimizer.param_groups for p in g["params"]) < 11_000_000
     assert not any(
@@ -56,19 +82,8 @@ def test_flat_18(run: Run) -> None:
 
 
 def test_three_models(run: Run) -> None:
-    logits, targets = torch.randn(4, 3), torch.eye(3)[[0, 1, 2, 0]]
     for names in (("mask",), ("gender",), ("age",)):
-        one = job(run, "three-models", names)
-        optimizer, groups, frozen = groups_of(one)
-        assert type(optimizer) is torch.optim.Adam
-        assert {group["lr"] for group in groups.values()} == {1e-3}
-        assert frozen == set()
-        assert one.backbone == "resnet18"
-        found = find_loss(one.loss)(logits, targets)
-        assert torch.isclose(found, torch.nn.functional.multilabel_soft_margin_loss(logits, targets))
-        assert prepared(one) == (300, 200, 3)
-        photo = np.arange(512 * 384, dtype=np.uint32).astype(np.uint8).reshape(512, 384, 1).repeat(3, axis=2)
-        np.testing.assert_array_equal(prepare(photo, one.preprocess), photo[106:406, 92:292])
+        check_soft_margin(job(run, "three-models", names))
     rows = rows_of(run, job(run, "three-models", ("age",)))
     assert ages(run, rows.train) == {a for a in range(18, 61) if (a < 30 or 41 <= a <= 49 or a == 60)}
     assert ages(run, rows.score) == {a for a in range(18, 61) if a % 5 in (0, 4)}
@@ -90,6 +105,7 @@ def test_age_by_mask(run: Run, variant: str, states: list[tuple[str, ...]]) -> N
     for state in states:
         one = job(run, "age-by-mask", ("age",), {"mask": state}, variant)
         rows = rows_of(run, one)
+        check_soft_margin(one)
         assert one.leave_out == ()
         assert len(ages(run, rows.train)) == 43
         assert set(run.table.frame["mask"].to_numpy()[rows.train].tolist()) == set(state)
@@ -99,6 +115,8 @@ def test_gender_and_age_by_mask(run: Run) -> None:
     recipe = load_recipe("gender-age-by-mask")
     assert recipe.graph.to_json() == {"mask": [], "gender": ["mask"], "age": ["mask"]}
     assert len(recipe.experts) == 7
+    for spec in recipe.experts[1::3]:
+        check_soft_margin(job(run, "gender-age-by-mask", spec.attributes, spec.condition))
     two = load_recipe("gender-age-by-mask", variant="worn_or_rest").experts
     assert [len(spec.condition.get("mask", ())) for spec in two] == [0, 1, 2, 1, 2]
 

@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,20 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
+def write_csv(path: Path, rows: Iterable[Sequence[str]]) -> None:
+    """Writes lines of text cells, quoted where they have to be, otherwise as they are.
+
+    A cell that begins with = + - or @ stays as it is: ids and class names are what other files are joined by. A
+    spreadsheet would take it for a formula; `ens data check` names such data sets.
+    """
+    write_text(path, "".join(",".join(map(_cell, row)) + "\n" for row in rows))
+
+
+def _cell(text: str) -> str:
+    """One CSV cell. Neither pandas nor Python 3.11 quotes a lone carriage return, which readers take for a line end."""
+    return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\r\n') else text
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON, indented, without NaN (which no other reader accepts)."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
@@ -55,17 +70,46 @@ def write_array(path: Path, array: np.ndarray[Any, Any]) -> None:
         np.lib.format.write_array(handle, np.ascontiguousarray(array), allow_pickle=False)
 
 
+KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+
+
+def kind_of(path: Path) -> str:
+    """ "file", "folder", or in words what else it is, links followed.
+
+    Raises:
+        OSError: there is nothing, or it cannot be looked at.
+    """
+    return KINDS.get(stat.S_IFMT(Path(path).stat().st_mode), "a device")
+
+
+def refuse_special(path: Path) -> None:
+    """Refuses pipes, sockets and devices, which would be waited for without end. What is not there is let through.
+
+    Raises:
+        DataError: naming the file.
+    """
+    try:
+        kind = kind_of(path)
+    except (OSError, ValueError):
+        return
+    if kind not in ("file", "folder"):
+        raise DataError(f"{path}: expected a file, found {kind}")
+
+
 def read_json(path: Path) -> Any:
     """Reads a JSON file.
 
     Raises:
         DataError: the file is missing or is not JSON.
     """
+    refuse_special(path)
     try:
         return json.loads(Path(path).read_text("utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path}: expected a JSON file, found none") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except RecursionError:
+        raise DataError(f"{path}: not readable as JSON (nested too deeply)") from None
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, not JSON, a number of thousands of digits
         raise DataError(f"{path}: not readable as JSON ({error})") from None
 
 
@@ -75,6 +119,7 @@ def read_array(path: Path, *, memory_map: bool = False) -> np.ndarray[Any, Any]:
     Raises:
         DataError: the file is missing, cut short, or not a plain array.
     """
+    refuse_special(path)
     try:
         return np.load(path, mmap_mode="r" if memory_map else None, allow_pickle=False)  # type: ignore[no-any-return]
     except FileNotFoundError:

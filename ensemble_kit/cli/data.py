@@ -24,11 +24,17 @@ def check(
     extra_where: Annotated[
         str | None, typer.Option(envvar="ENS_EXTRA_WHERE", help="Classes whose extra photos are taken: age=>=60.")
     ] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(help="Hashes written by ens data manifest; names every file that is not as it was.")
+    ] = None,
+    errors: Annotated[Path | None, typer.Option(help="A csv file to write: path and problem of each finding.")] = None,
     decode: Annotated[bool, typer.Option(help="Decode every photo, to find the broken ones.")] = True,
     json: Json = False,
 ) -> None:
     """Print people, photos per class and per fold, ages around the borders, and every problem by file."""
     from ensemble_kit.data.check import check_data
+    from ensemble_kit.errors import DataError
+    from ensemble_kit.files import write_csv
     from ensemble_kit.recipe.load import load_recipe
     from ensemble_kit.recipe.run import data_root, read_extra_part
 
@@ -44,9 +50,32 @@ def check(
         val_ratio=chosen.data.val_ratio,
         fixes=chosen.fixes_file(),
         extra=read_extra_part(chosen),
+        manifest=manifest,
         decode=decode,
     )
+    if errors is not None:
+        write_csv(errors, [("path", "problem"), *((found.path, found.problem) for found in report.problems)])
     print(dumps(report.to_json(), indent=2) if json else report.text())
+    if report.altered:
+        raise DataError(f"{manifest}: {len(report.altered):,} files are not as they were when it was written")
+
+
+@app.command("manifest")
+def manifest(
+    data: Annotated[Path | None, typer.Argument(envvar="ENS_DATA", help="The data set.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")] = Path("manifest.sha256"),
+    recipe: RecipeName = DEFAULT_RECIPE,
+) -> None:
+    """Write the SHA-256 of every photo and table, as sha256sum does: ens data check --manifest tells what changed."""
+    from ensemble_kit.data.manifest import write_manifest
+    from ensemble_kit.recipe.load import load_recipe
+    from ensemble_kit.recipe.run import data_root
+
+    chosen = load_recipe(recipe)
+    root = data_root(chosen, data)
+    count = write_manifest(out, root, chosen.schema, layout=chosen.data.layout)
+    print(f"{out}: {count:,} files")
+    print(f"next: ens data check {root} --manifest {out}")
 
 
 @app.command("taxonomy")

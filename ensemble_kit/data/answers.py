@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ensemble_kit.arrays import IdArray
-from ensemble_kit.data.listing import number_inside, visible
+from ensemble_kit.data.listing import number_inside, refuse_links_out, visible
 from ensemble_kit.data.rows import Rows, number_or_none, read_rows
 from ensemble_kit.data.table import SampleTable, TableBuilder
 from ensemble_kit.errors import DataError
@@ -24,7 +24,9 @@ GENDER = ("male", "female")
 def read_eval(folder: Path, schema: Schema) -> SampleTable:
     rows = read_rows(folder / "info.csv", ["ImageID"])
     _check_image_ids(rows)
-    found = {entry.name for entry in visible(folder / "images") if entry.is_file()}
+    entries = visible(folder / "images")
+    refuse_links_out(entries, folder / "images")
+    found = {entry.name for entry in entries if entry.is_file()}
     columns = TableBuilder(folder.name)
     people = _people(folder, rows["ImageID"], columns)
     answers = _answers(folder, schema, columns)

@@ -19,6 +19,7 @@ from ensemble_kit.data.extra import extra_notices, with_extra
 from ensemble_kit.data.fixes import FixReport, apply_fixes, read_fixes
 from ensemble_kit.data.folds import check_folds, divide, missing_classes, people_of
 from ensemble_kit.data.layouts import LAYOUTS, find_layout, has_part
+from ensemble_kit.data.manifest import check_manifest
 from ensemble_kit.data.samples import read_samples
 from ensemble_kit.data.table import Problem, SampleTable
 from ensemble_kit.errors import DataError
@@ -69,7 +70,8 @@ class FoldReport:
 
 @dataclass(frozen=True)
 class DataReport:
-    """What `ens data check` found. `problems` holds every finding, `notices` what is worth knowing but no fault."""
+    """What `ens data check` found. `problems` holds every finding, `notices` what is worth knowing but no fault,
+    `altered` those of the problems that a manifest shows."""
 
     data: str
     layout: str
@@ -80,6 +82,7 @@ class DataReport:
     fixes: FixReport | None
     notices: tuple[str, ...]
     problems: tuple[Problem, ...]
+    altered: tuple[Problem, ...] = ()
 
     def text(self) -> str:
         """The report for a terminal, plain text of at most 80 columns."""
@@ -117,6 +120,7 @@ def check_data(
     val_ratio: float | None = None,
     fixes: Path | None = None,
     extra: SampleTable | None = None,
+    manifest: Path | None = None,
     decode: bool = True,
     progress: Progress | None = None,
 ) -> DataReport:
@@ -130,6 +134,7 @@ def check_data(
         val_ratio: one validation share in place of folds.
         fixes: a list of label fixes.
         extra: photos of a second data set, which are trained on and never held out.
+        manifest: hashes that the files of both parts are compared with, see `data.manifest`.
         decode: decode every photo of both parts, on all cores.
         progress: called with (photos decoded, photos in all).
 
@@ -147,6 +152,8 @@ def check_data(
     found = [problem for table in tables for problem in table.problems if problem not in other_data]
     found += trained.problems[len(train.problems) :]
     n_parts = len(tables)
+    altered = [] if manifest is None else check_manifest(Path(manifest), data, tables)
+    found += altered
     if extra is not None:
         tables.append(trained.select(trained.is_extra))
     sizes: list[dict[str, int]] = [{} for _ in tables]
@@ -164,6 +171,7 @@ def check_data(
         fixes=fixed,
         notices=(*map(str, other_data), *LAYOUTS[name].notices(data), *notices, *extra_notices(trained)),
         problems=tuple(_by_file(found)),
+        altered=tuple(altered),
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from ensemble_kit.arrays import ByteArray
 from ensemble_kit.data.preparers import Preparer, find_preparer, run_steps
 from ensemble_kit.errors import DataError, UsageError, nearest
+from ensemble_kit.files import kind_of
 from ensemble_kit.named import name_of
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
@@ -26,8 +26,13 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 MAX_PIXELS = 80_000_000
 """Above this a photo is refused before anything is decoded: 240 MB of pixels from a file of a few KB is an attack."""
 
-INTERPOLATIONS = ("area", "linear")
+MAX_BYTES = 400_000_000
+"""Above this a file is refused before it is read: `MAX_PIXELS` of four bytes each are less."""
 
+ORIENTATION = 0x0112
+"""The EXIF tag that says how the camera was held."""
+
+INTERPOLATIONS = ("area", "linear")
 
 ADDED = ("crop_at", "prepare", "window")
 """Keys that earlier cards do not have."""
@@ -138,7 +143,7 @@ def decode_photo(path: Path, max_pixels: int = MAX_PIXELS) -> ByteArray:
 
     Grey, palette, alpha and 16 bit photos become RGB; alpha is dropped. Pillow reads the header first (torchvision's
     decoders crash the process on some broken files, and OpenCV alone would allocate whatever a header claims), then
-    OpenCV decodes: it applies the EXIF orientation that Pillow leaves to the caller.
+    OpenCV decodes. The orientation is read from the header too: which formats OpenCV turns depends on its release.
 
     Raises:
         PhotoError: no such file, not a regular file, not a photo of a known format, cut short, or too many pixels.
@@ -146,31 +151,57 @@ def decode_photo(path: Path, max_pixels: int = MAX_PIXELS) -> ByteArray:
     import cv2
 
     data = _read(Path(path))
-    width, height = _header_size(Path(path), data, max_pixels)
+    width, height, orientation = _header(Path(path), data, max_pixels)
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        photo = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
+        photo = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags) if _has_end(data) else None
     except cv2.error as error:
         raise PhotoError(f"{path}: expected a photo, found a file that cannot be decoded ({error.err})") from None
-    if photo is None:
+    if photo is None or photo.shape[:2] != (height, width):
         raise PhotoError(f"{path}: expected a photo of {width}x{height}, found a file cut short or damaged; replace it")
-    return np.asarray(cv2.cvtColor(photo, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    return _upright(np.asarray(cv2.cvtColor(photo, cv2.COLOR_BGR2RGB), dtype=np.uint8), orientation)
+
+
+def _has_end(data: bytes) -> bool:
+    """Whether a JPEG's end marker follows its pixels; the rest of one cut short comes out grey from OpenCV 4."""
+    if data[:2] != b"\xff\xd8":
+        return True
+    at = 2
+    while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda":  # a preview may lie in a segment before
+        is_filling = data[at + 1 : at + 2] == b"\xff"
+        at += 1 if is_filling else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return data.find(b"\xff\xd9", at) >= 0
+
+
+def _upright(photo: ByteArray, orientation: int) -> ByteArray:
+    """Turned and mirrored as the EXIF orientation 1 to 8 says; any other number leaves it as it is."""
+    if orientation not in range(2, 9):
+        return photo
+    if orientation >= 5:
+        photo = photo.transpose(1, 0, 2)
+    down, across = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+    return np.ascontiguousarray(photo[:: -1 if down else 1, :: -1 if across else 1])
 
 
 def _read(path: Path) -> bytes:
     try:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
-            raise PhotoError(
-                f"{path}: expected a photo, found {'a folder' if stat.S_ISDIR(mode) else 'no regular file'}"
-            )
+        kind = kind_of(path)
+        if kind != "file":  # opening a pipe would wait for ever
+            found = "a folder" if kind == "folder" else f"no regular file ({kind})"
+            raise PhotoError(f"{path}: expected a photo, found {found}")
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise PhotoError(f"{path}: a file of {size:,} bytes, at most {MAX_BYTES:,} are allowed; make it smaller")
         return path.read_bytes()
     except FileNotFoundError:
-        raise PhotoError(f"{path}: expected a photo, found no such file") from None
-    except OSError as error:
-        raise PhotoError(f"{path}: not readable ({error.strerror})") from None
+        what = "a link to nothing" if path.is_symlink() else "no such file"
+        raise PhotoError(f"{path}: expected a photo, found {what}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise PhotoError(f"{path}: not readable ({getattr(error, 'strerror', None) or error})") from None
 
 
-def _header_size(path: Path, data: bytes, max_pixels: int) -> tuple[int, int]:
+def _header(path: Path, data: bytes, max_pixels: int) -> tuple[int, int, int]:
+    """Width, height and orientation, from the header alone."""
     from PIL import Image, UnidentifiedImageError
 
     if not data:
@@ -178,14 +209,25 @@ def _header_size(path: Path, data: bytes, max_pixels: int) -> tuple[int, int]:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as header:
             width, height = header.size
+            if width * height <= max_pixels:
+                return width, height, _orientation(header, data)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise PhotoError(f"{path}: more pixels than the {max_pixels:,} allowed; make it smaller") from None
     except Exception as error:  # Pillow's plugins raise whatever their parsing meets
         reason = "" if isinstance(error, UnidentifiedImageError) else f" ({type(error).__name__}: {error})"
         raise PhotoError(f"{path}: expected a photo ({', '.join(FORMATS)}), found something else{reason}") from None
-    if width * height > max_pixels:
-        raise PhotoError(f"{path}: {width}x{height} pixels, at most {max_pixels:,} are allowed; make it smaller")
-    return width, height
+    raise PhotoError(f"{path}: {width}x{height} pixels, at most {max_pixels:,} are allowed; make it smaller")
+
+
+def _orientation(header: Any, data: bytes) -> int:
+    """1 to 8; 1 where nothing is said, or nothing that can be read."""
+    try:
+        if header.format == "PNG" and "exif" not in header.info and b"eXIf" in data:
+            header.load()  # a PNG may say it after its pixels
+        found = header.getexif().get(ORIENTATION, 1)
+    except Exception:  # damaged EXIF raises whatever its parsing meets; the pixels are not touched by it
+        return 1
+    return found if isinstance(found, int) and found in range(1, 9) else 1
 
 
 def upright_size(path: Path) -> tuple[int, int]:
@@ -194,15 +236,8 @@ def upright_size(path: Path) -> tuple[int, int]:
     Raises:
         PhotoError: no photo of a known format, or no such file.
     """
-    from PIL import Image
-
-    try:
-        with Image.open(path, formats=FORMATS) as header:
-            turned = header.getexif().get(0x0112, 1) >= 5
-            width, height = header.size
-    except Exception as error:  # Pillow's plugins raise whatever their parsing meets
-        raise PhotoError(f"{path}: expected a photo, found none that can be measured ({error})") from None
-    return (width, height) if turned else (height, width)
+    width, height, orientation = _header(Path(path), _read(Path(path)), MAX_PIXELS)
+    return (width, height) if orientation >= 5 else (height, width)
 
 
 def prepare(photo: ByteArray, preprocess: Preprocess) -> ByteArray:

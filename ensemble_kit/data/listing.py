@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from ensemble_kit.data.decode import SUFFIXES
@@ -30,6 +31,32 @@ def visible(folder: Path | str) -> list[os.DirEntry[str]]:
         ):  # undecodable bytes arrive as lone surrogates, which no file can be written with
             raise DataError(f"{folder}: the name {entry.name!r} holds characters that are no plain text; rename it")
     return sorted(entries, key=lambda entry: entry.name)
+
+
+def refuse_links_out(entries: Iterable[os.DirEntry[str]], folder: Path, *others: Path) -> None:
+    """Refuses links that lead out of the folder (and the others): photos elsewhere are no part of a data set.
+
+    Raises:
+        DataError: naming the first.
+    """
+    links = [entry for entry in entries if entry.is_symlink()]
+    roots = [os.path.realpath(place) for place in (folder, *others)] if links else []
+    for entry in links:
+        if not any(is_inside(entry.path, root) for root in roots):
+            raise DataError(
+                f"{entry.path}: expected inside {folder}, found a link out of it; copy the photos in, or name the "
+                "folder that they lie in"
+            )
+
+
+def is_inside(path: str, root: str) -> bool:
+    """Whether a path lies below a folder, or is it, links followed.
+
+    Args:
+        root: as `os.path.realpath` gives it.
+    """
+    real = os.path.realpath(path)
+    return real == root or real.startswith(root.rstrip(os.sep) + os.sep)
 
 
 def is_photo_name(name: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ensemble_kit.data.listing import is_photo_name, visible
+from ensemble_kit.data.listing import is_photo_name, refuse_links_out, visible
 from ensemble_kit.data.rows import Rows, number_or_none, read_rows
 from ensemble_kit.data.table import SampleTable, TableBuilder, parse_labels
 from ensemble_kit.errors import DataError
@@ -40,7 +40,9 @@ def read_train(folder: Path, schema: Schema) -> SampleTable:
     labels: dict[str, list[Any]] = {name: parse_labels(rows, schema[name]) for name in wanted}
     _check_ages(rows, labels.get("age", []))
     columns = TableBuilder(folder.name)
-    folders = {entry.name for entry in visible(folder / "images") if entry.is_dir()}
+    entries = visible(folder / "images")
+    refuse_links_out(entries, folder / "images")
+    folders = {entry.name for entry in entries if entry.is_dir()}
     renamed = _renamed(rows, folders)
     _compare_ids(rows, columns)
     for row, (line, listed) in enumerate(rows.pairs("path")):
@@ -146,7 +148,9 @@ def _compare_labels(folder: str, values: dict[str, Any], line: int, columns: Tab
 
 def _add_person(folder: Path, person: str, values: dict[str, Any], columns: TableBuilder) -> None:
     stems: list[str] = []
-    for entry in visible(folder / "images" / person):
+    entries = visible(folder / "images" / person)
+    refuse_links_out(entries, folder / "images")
+    for entry in entries:
         stem, path = Path(entry.name).stem, f"images/{person}/{entry.name}"
         if stem not in STATES or not is_photo_name(entry.name) or entry.is_dir():
             columns.say(path, "expected mask1..mask5, incorrect_mask or normal, as a photo; left out")

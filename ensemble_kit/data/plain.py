@@ -9,7 +9,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ensemble_kit.data.listing import is_photo_name, names_of, number_inside, visible
+from ensemble_kit.data.listing import (
+    is_inside,
+    is_photo_name,
+    names_of,
+    number_inside,
+    refuse_links_out,
+    visible,
+)
 from ensemble_kit.data.rows import Rows, number_or_none, read_parquet, read_rows
 from ensemble_kit.data.table import Problem, SampleTable, check_inside, parse_boxes, parse_labels
 from ensemble_kit.errors import DataError, nearest
@@ -158,22 +165,17 @@ def _check_photos(rows: Rows, keep: Sequence[int]) -> None:
         full = f"{root}/{path}"
         folder = full.rpartition("/")[0]
         if folder not in inside:
-            inside[folder] = _is_inside(folder, root)
+            inside[folder] = is_inside(folder, root)
         try:
             is_link = stat.S_ISLNK(os.lstat(full).st_mode)
         except OSError:
             missing.append((where, path))
             continue
-        if not inside[folder] or (is_link and not _is_inside(full, root)):
+        if not inside[folder] or (is_link and not is_inside(full, root)):
             raise DataError(f"{where}: expected a photo inside {rows.source.parent}, found the link {path} out of it")
     if missing:
         where, path = missing[0]
         raise DataError(f"{where}: no photo {path} ({len(missing)} of {len(keep)} photos are missing); mend the table")
-
-
-def _is_inside(path: str, root: str) -> bool:
-    real = os.path.realpath(path)
-    return real == root or real.startswith(root.rstrip(os.sep) + os.sep)
 
 
 # --- class folders -------------------------------------------------------------------------------------------------
@@ -228,7 +230,9 @@ def _walk(
     if not attributes:
         yield from ((path, group, labels) for path, group in _photos(data, at, "", problems))
         return
-    for entry in visible(data / at):
+    entries = visible(data / at)
+    _refuse_links_out(entries, data, at)
+    for entry in entries:
         path = f"{at}/{entry.name}" if at else entry.name
         if entry.is_dir():
             label = _class_of_folder(attributes[0], entry.name, data / path)
@@ -238,7 +242,9 @@ def _walk(
 
 
 def _photos(data: Path, at: str, group: str, problems: list[Problem]) -> Iterator[tuple[str, str]]:
-    for entry in visible(data / at):
+    entries = visible(data / at)
+    _refuse_links_out(entries, data, at)
+    for entry in entries:
         path = f"{at}/{entry.name}"
         if entry.is_dir(follow_symlinks=False):  # a link to a folder above would never end
             yield from _photos(data, path, group or entry.name, problems)
@@ -246,6 +252,11 @@ def _photos(data: Path, at: str, group: str, problems: list[Problem]) -> Iterato
             yield path, group or path
         else:
             problems.append(Problem(path, "expected a photo, by the ending of its name; left out"))
+
+
+def _refuse_links_out(entries: Sequence[os.DirEntry[str]], data: Path, at: str) -> None:
+    top = at.partition("/")[0]
+    refuse_links_out(entries, data, *([data / top] if top.lower() in SPLITS else []))  # which may be on another disk
 
 
 def _class_of_folder(attribute: Attribute, name: str, folder: Path) -> Any:

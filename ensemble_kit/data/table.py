@@ -14,7 +14,7 @@ from ensemble_kit.arrays import BoolArray, Condition, IdArray, IntArray
 from ensemble_kit.conditions import under_condition
 from ensemble_kit.data.rows import Rows, number_or_none, read_rows
 from ensemble_kit.errors import DataError, UsageError, nearest
-from ensemble_kit.files import sha256_json, write_text
+from ensemble_kit.files import sha256_json, write_csv
 from ensemble_kit.schema import Attribute, Schema
 
 if TYPE_CHECKING:
@@ -182,8 +182,7 @@ class SampleTable:
             columns[name] = [_text(value) for value in column]
         for name in self.frame.columns[len(KEYS) :]:
             columns[name] = [_text(value) for value in self.frame[name].tolist()]
-        lines = [list(columns), *zip(*columns.values(), strict=True)]
-        write_text(Path(path), "".join(",".join(map(_cell, line)) + "\n" for line in lines))
+        write_csv(Path(path), [list(columns), *zip(*columns.values(), strict=True)])
 
     @classmethod
     def from_csv(
@@ -267,11 +266,6 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return "" if value != value else str(int(value)) if value == int(value) else repr(value)
     return str(value)
-
-
-def _cell(text: str) -> str:
-    """One CSV cell. Neither pandas nor Python 3.11 quotes a lone carriage return, which readers take for a line end."""
-    return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\r\n') else text
 
 
 def check_inside(path: str, where: str) -> None:

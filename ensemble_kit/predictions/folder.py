@@ -9,7 +9,6 @@ errors.csv                           sample_id, path, problem
 from __future__ import annotations
 
 import csv
-import io
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -19,7 +18,7 @@ import numpy as np
 
 from ensemble_kit.arrays import FloatArray, IdArray, IntArray
 from ensemble_kit.errors import DataError, UsageError
-from ensemble_kit.files import read_array, read_json, sha256_file, slug, write_array, write_json, write_text
+from ensemble_kit.files import read_array, read_json, sha256_file, slug, write_array, write_csv, write_json
 from ensemble_kit.graph import check_condition
 from ensemble_kit.ids import check_unique, decode_ids, encode_ids, ids_sha256, match_ids
 from ensemble_kit.predictions.array import Predictions
@@ -69,9 +68,7 @@ def save_predictions(
         hashes = {} if checkpoints is None else checkpoints[number]
         place = _free(slug(expert.describe()), taken)
         entries.append(_write_expert(folder, place, expert, joins[number], hashes))
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("sample_id", "path", "problem"), *problems])
-    write_text(folder / "errors.csv", text.getvalue())
+    write_csv(folder / "errors.csv", [("sample_id", "path", "problem"), *problems])
     content = {"format": FORMAT, "version": VERSION, "n_samples": len(ids), "ids_sha256": ids_sha256(ids)}
     versions = {"python": platform.python_version(), "numpy": np.__version__}
     created = {"command": command, "versions": versions, "photos_sha256": photos_sha256, "tta": list(tta)}

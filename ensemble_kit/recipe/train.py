@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ensemble_kit.errors import DataError, UsageError
+from ensemble_kit.files import write_csv
 from ensemble_kit.graph import describe_expert
 from ensemble_kit.recipe.experts import has_borders
 from ensemble_kit.recipe.load import ExpertSpec, Recipe
@@ -238,9 +239,24 @@ def photos_for(run: Run, preprocess: Preprocess, watcher: Watcher) -> PhotoCache
     from ensemble_kit.loading.cache import PhotoCache
 
     watcher.begin("decoding photos", len(run.table))
-    return PhotoCache.build(
+    photos = PhotoCache.build(
         run.table,
         preprocess,
         run.folder / "cache",
         progress=lambda done, total: watcher.advance(done),  # noqa: ARG005
     )
+    _list_unreadable(run, photos, watcher)
+    return photos
+
+
+def _list_unreadable(run: Run, photos: PhotoCache, watcher: Watcher) -> None:
+    """Names the photos that training leaves out in `errors.csv`, which is not there when there are none."""
+    file = run.folder / "errors.csv"
+    rows = np.flatnonzero(~photos.readable)
+    if not len(rows):
+        file.unlink(missing_ok=True)
+        return
+    ids = run.table.ids[rows].tolist()
+    named = [(name, problem.path, problem.problem) for name, problem in zip(ids, photos.problems, strict=True)]
+    write_csv(file, [("sample_id", "path", "problem"), *named])
+    watcher.say(f"note: {len(rows)} photos could not be read and are left out, see {file}")

@@ -21,6 +21,9 @@ from ensemble_kit.training.columns import class_numbers, heads_of
 from ensemble_kit.training.job import ExpertJob
 from ensemble_kit.training.phases import spans_of
 
+SHOWN = 10
+"""Unreadable photos named by a training; the run's `errors.csv` has all."""
+
 
 @dataclass(frozen=True)
 class FoldRows:
@@ -222,7 +225,9 @@ def _numbers_of(job: ExpertJob, head: Head, labels: IntArray, name: str) -> set[
 
 
 def _unreadable(photos: PhotoCache) -> list[str]:
-    return [f"{problem.path}: {problem.problem}; left out" for problem in photos.problems]
+    named = [f"{problem.path}: {problem.problem}; left out" for problem in photos.problems[:SHOWN]]
+    more = len(photos.problems) - SHOWN
+    return [*named, f"and {more:,} more photos that cannot be read; left out"] if more > 0 else named
 
 
 def _notices(job: ExpertJob, head: Head, labels: IntArray, possible: IntArray) -> list[str]:

@@ -25,9 +25,16 @@ def list_recipes() -> None:
     width = max(map(len, names))
     for name in names:
         recipe = load_recipe(name)
-        print(f"{name:<{width}}  {headline(recipe.path)}")
+        print(_beside(f"{name:<{width}}  ", headline(recipe.path)))
         if recipe.variants:
-            print(f"{'':<{width}}    --variant {', '.join(recipe.variants)}")
+            print(_beside(f"{'':<{width}}    --variant ", ", ".join(recipe.variants)))
+
+
+def _beside(label: str, text: str) -> str:
+    """The text in lines of 80 signs, all of them beside the label."""
+    from textwrap import fill
+
+    return fill(text, 80, initial_indent=label, subsequent_indent=" " * len(label), break_on_hyphens=False)
 
 
 @recipes.command()

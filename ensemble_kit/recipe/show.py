@@ -82,4 +82,4 @@ def _described(recipe: Recipe) -> str:
     share = recipe.data.val_ratio
     division = f"{recipe.data.folds} folds" if share is None else f"one validation share of {share:g}"
     names = [describe_expert(spec.attributes, spec.condition) for spec in recipe.experts]
-    return f"{recipe.name}: well-formed; {len(names)} experts, {division}: {'; '.join(names)}"
+    return f"{recipe.name}: well-formed; {len(names)} expert{'s' * (len(names) != 1)}, {division}: {'; '.join(names)}"

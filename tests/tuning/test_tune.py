@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from ensemble_kit.runs import Run
 from ensemble_kit.tuning.claims import gains, on_halves
 from ensemble_kit.tuning.first import first_params
 from ensemble_kit.tuning.report import SearchReport
+from ensemble_kit.tuning.trials import Trial, read_trial
 
 
 @pytest.fixture(autouse=True)
@@ -207,33 +209,40 @@ def test_choosing_among_noise_is_seen_through() -> None:
     assert low < scores[0] < high
 
 
+def program(folder: Path, photos: Path, at_once: int) -> subprocess.Popen[bytes]:
+    """A search of eight trials, in a process of its own."""
+    here = Path(tiny_tune.__file__).parent
+    paths = os.pathsep.join([str(here), str(here.parent), *filter(None, sys.path)])
+    words = [str(folder), str(photos), str(at_once), "8", "train.age.epochs=6"]
+    return subprocess.Popen([sys.executable, tiny_tune.__file__, *words], env={**os.environ, "PYTHONPATH": paths})
+
+
+def trials_of(folder: Path) -> list[Trial | None]:
+    found = [read_trial(folder, number) for number in range(8)]
+    return [None if trial is None else replace(trial, seconds=0.0) for trial in found]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("at_once", [1, 2])
 def test_eight_trials_killed_and_gone_on_with_are_those_of_an_unbroken_search(
     photos: Path, tmp_path: Path, at_once: int
 ) -> None:
-    edits = ["train.age.epochs=6"]
-    whole = tune(tmp_path / "whole", photos, at_once, *edits, trials=8)
-    words = [sys.executable, tiny_tune.__file__, str(tmp_path / "killed"), str(photos), str(at_once), "8", *edits]
-    paths = os.pathsep.join(
-        [*{str(Path(tiny_tune.__file__).parent), str(Path(tiny_tune.__file__).parent.parent)}, *filter(None, sys.path)]
-    )
-    (tmp_path / "killed").mkdir()
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert program(whole, photos, at_once).wait() == 0
     for number in (0, 2, 5):  # killed while each of these trains
-        process = subprocess.Popen(words, env={**os.environ, "PYTHONPATH": paths})
-        place = tmp_path / "killed" / "trials" / f"000{number}" / "experts" / "age"
-        until = time.monotonic() + 240
+        process = program(killed, photos, at_once)
+        place = killed / "trials" / f"000{number}" / "experts" / "age"
+        until = time.monotonic() + 400
         while not list(place.glob("fold*/state.pt")) and process.poll() is None and time.monotonic() < until:
             time.sleep(0.005)
         assert process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert "asked" in (tmp_path / "killed" / "trials" / f"000{number}" / "trial.json").read_text()
-    again = tune(tmp_path / "killed", photos, at_once, *edits, trials=8)
-    assert again.best == whole.best
-    assert [(t.params, t.state, t.after_fold) for t in again.trials] == [
-        (t.params, t.state, t.after_fold) for t in whole.trials
-    ]
+        assert not all(trial and trial.is_finished for trial in trials_of(killed)[: number + 1])
+    assert program(killed, photos, at_once).wait() == 0
+    assert trials_of(killed) == trials_of(whole)
+    best = read_json(whole / "results.json")["best"]
+    assert read_json(killed / "results.json")["best"] == best
     for fold in (0, 1):
-        place = Path("trials") / f"{whole.best:04d}" / "experts" / "age" / f"fold{fold}" / "oof.npy"
-        assert (tmp_path / "killed" / place).read_bytes() == (tmp_path / "whole" / place).read_bytes()
+        place = Path("trials") / f"{best:04d}" / "experts" / "age" / f"fold{fold}" / "oof.npy"
+        assert (killed / place).read_bytes() == (whole / place).read_bytes()

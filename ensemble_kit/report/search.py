@@ -94,6 +94,7 @@ def _parameter(panel: Any, axis: Axis, points: Sequence[Point]) -> None:
             panel.set_xscale("log")
             panel.set_xlim(low / (high / low) ** 0.05, high * (high / low) ** 0.05)
         else:
+            panel.xaxis.get_major_locator().set_params(integer=all(isinstance(end, int) for end in axis.ends))
             panel.set_xlim(low - 0.05 * (high - low), high + 0.05 * (high - low))
     else:
         panel.set_xticks(range(len(labels)), [_short(label) for label in labels])

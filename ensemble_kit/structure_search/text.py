@@ -43,12 +43,27 @@ def verdict(found: StructureSearch) -> str:
         flat = f", {found.over_flat.signed} over flat" if found.over_flat and not found.chosen.is_flat else ""
         return (
             f"Use {found.chosen.name} ({again}). The choosing scores {metric} {found.nested.plain} on samples that "
-            f"had no part in it: {gain} over independent{flat}."
+            f"had no part in it: {gain} over independent{flat}.{_unsettled(found, times)}"
         )
     return (
         f"Independent is as good, as far as can be told: {found.chosen.name} beats it on the samples it was chosen "
         f"by ({again}), but on samples that had no part in the choosing it gains {gain}."
     )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _unsettled(found: StructureSearch, times: int) -> str:
+    """What speaks against taking the choice for the last word."""
+    score = {one.candidate: one.score.value for one in found.scored}
+    best = max(found.scored, key=lambda one: one.score.value).candidate
+    above = score[best] - score[found.chosen]
+    highest = (
+        "" if best == found.chosen else f" {_capital(best.name)} scores {above:+.3f} beside it, not shown to be more."
+    )
+    return highest + (" Which structure it is, is not settled." if 2 * times < len(found.picks) else "")
 
 
 def _nothing_shown(found: StructureSearch, independent: Candidate, metric: str) -> str:

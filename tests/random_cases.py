@@ -1,4 +1,4 @@
-"""A property tried on a few random cases in the suite, and on 2,000 of them under `-m slow`."""
+"""A property tried on a few random cases in the suite, and on many of them under `-m slow`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 SEEDS = st.integers(0, 2**32 - 1)
-MANY = 2000
 
 
-def tried_on(*strategies: st.SearchStrategy[Any], few: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def tried_on(
+    *strategies: st.SearchStrategy[Any], few: int, many: int = 2000
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Makes a test of a property of what the strategies draw; `@example` goes below."""
 
     def make(check: Callable[..., None]) -> Callable[..., None]:
-        @pytest.mark.parametrize("n_cases", [few, pytest.param(MANY, marks=pytest.mark.slow)])
+        @pytest.mark.parametrize("n_cases", [few, pytest.param(many, marks=pytest.mark.slow)])
         def test(n_cases: int) -> None:
             settings(max_examples=n_cases, deadline=None)(given(*strategies)(check))()
 

@@ -59,14 +59,14 @@ def check_same(case: Case, **options: Any) -> None:
         np.testing.assert_allclose(quick.confidence[node], confidence, rtol=1e-5)
 
 
-@tried_on(SEEDS, st.booleans(), ROUTES, few=300)
+@tried_on(SEEDS, st.booleans(), ROUTES, few=100, many=300)
 def test_float32_is_float64(seed: int, taxonomy: bool, route: str) -> None:
     case = random_case(seed, taxonomy=taxonomy, max_attributes=4, n_samples=6, rich=True)
     if case.schema.n_joint > 1 and not case.edges:
         check_same(singled(crowd(case, seed)), route=route)
 
 
-@tried_on(SEEDS, ROUTES, st.integers(1, 6), st.floats(0, 0.3), st.floats(0, 0.3), few=100)
+@tried_on(SEEDS, ROUTES, st.integers(1, 6), st.floats(0, 0.3), st.floats(0, 0.3), few=100, many=300)
 def test_ties_and_silent_voters_and_gaps_too(
     seed: int, route: str, n_voters: int, silent: float, decided: float
 ) -> None:

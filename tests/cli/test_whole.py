@@ -56,7 +56,7 @@ def test_a_run_refuses_other_folds_and_other_data(ens: Ens, faces: Path, trained
     assert other.code == 3
     assert "n_folds (2 there, 3 now)" in other.err
     drawn = tmp_path / "others"
-    assert ens("data", "generate", drawn, "--people", 36, "--size", 32, "--seed", 5).code == 0
+    assert ens("data", "generate", drawn, "--people", 30, "--eval-people", 1, "--size", 32, "--seed", 5).code == 0
     data = ens("train-mask", cwd=trained, ENS_DATA=str(drawn), **SMALL)
     assert data.code == 3
     assert "samples_sha256" in data.err

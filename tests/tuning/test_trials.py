@@ -48,9 +48,11 @@ def test_broken_off_anywhere_and_gone_on_with_gives_the_same_trials(
 
 
 def test_more_trials_later_are_those_of_a_longer_search(tmp_path: Path) -> None:
-    for n_trials in (2, 6, 11):
-        run(tmp_path / "grown", make_plan(n_trials, batch=3))
-    assert run(tmp_path / "grown", make_plan(11, batch=3)) == run(tmp_path / "whole", make_plan(11, batch=3))
+    for seed in range(4):
+        grown, whole = tmp_path / f"grown{seed}", tmp_path / f"whole{seed}"
+        for n_trials in (2, 6, 9, 11):  # in the middle of a batch
+            run(grown, make_plan(n_trials, batch=3, seed=seed))
+        assert run(grown, make_plan(11, batch=3, seed=seed)) == run(whole, make_plan(11, batch=3, seed=seed))
 
 
 def test_the_order_in_which_trials_end_does_not_matter(unbroken: dict[int, list[Trial]], tmp_path: Path) -> None:

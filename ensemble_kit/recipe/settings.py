@@ -14,6 +14,21 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from ensemble_kit.data.columns import check_columns
 from ensemble_kit.errors import UsageError
+from ensemble_kit.recipe.written import (
+    as_by_node,
+    as_classes_by_attribute,
+    as_columns,
+    as_names,
+    as_names_or_none,
+    as_none,
+    as_numbers,
+    as_pair,
+    as_place,
+    as_ranges,
+    as_rule_or_numbers,
+    as_sum,
+    as_whole_numbers,
+)
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Part = Annotated[float, Field(ge=0, le=1)]
@@ -24,109 +39,11 @@ IMAGENET_MEAN: Channel = (0.485, 0.456, 0.406)
 IMAGENET_STD: Channel = (0.229, 0.224, 0.225)
 
 
-def _pair(value: Any) -> Any:
-    """One number, `"224"`, `"0.8,0.6"` and `[h, w]` all become a (height, width) pair."""
-    if isinstance(value, str):
-        value = [float(part) if "." in part else int(part) for part in value.replace("x", ",").split(",")]
-        value = value[0] if len(value) == 1 else value
-    return (value, value) if isinstance(value, int | float) else value
-
-
-def _ranges(value: Any) -> Any:
-    """`"57-59"`, `"27-29,57-59"` and `["57-59"]` become ((57, 59),): both ends are left out."""
-    parts = value.split(",") if isinstance(value, str) else value
-    if not isinstance(parts, list | tuple):
-        return value
-    return tuple(_range(part) if isinstance(part, str) else part for part in parts)
-
-
-def _range(text: str) -> tuple[float, float]:
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:-\s*(\d+(?:\.\d+)?))?\s*", text)
-    if not found:
-        raise ValueError(f'expected a range such as "57-59", found {text!r}')
-    low = float(found[1])
-    high = float(found[2]) if found[2] else low
-    if high < low:
-        raise ValueError(f'expected a range such as "57-59", found {text!r}, which ends before it begins')
-    return low, high
-
-
-def _numbers(value: Any) -> Any:
-    return [float(part) for part in value.split(",")] if isinstance(value, str) else value
-
-
-def _columns(value: Any) -> Any:
-    """`"20,30,45"` becomes edges; a name stays one."""
-    return _numbers(value) if isinstance(value, str) and re.fullmatch(r"[\d.,\s]+", value) else value
-
-
-def _place(value: Any) -> Any:
-    """`"0.4,0.5"` becomes shares; center and boxes stay names."""
-    return _numbers(value) if isinstance(value, str) and re.fullmatch(r"[\d.,\s]+", value) else value
-
-
-def _whole_numbers(value: Any) -> Any:
-    return [int(part) for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _names(value: Any) -> Any:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _none(value: Any) -> Any:
-    return None if value == "none" else value
-
-
-def _names_or_none(value: Any) -> Any:
-    return () if value == "none" else _names(value)
-
-
-def _sum(value: Any) -> Any:
-    """`{ cross_entropy = 1.0, macro_f1 = 0.5 }` becomes `"cross_entropy+0.5*macro_f1"`."""
-    if not isinstance(value, dict):
-        return value
-    if not all(isinstance(share, int | float) and not isinstance(share, bool) for share in value.values()):
-        raise ValueError(
-            f"expected loss -> its share, as in {{ cross_entropy = 1.0, macro_f1 = 0.5 }}, found {value!r}"
-        )
-    return "+".join(name if share == 1 else f"{share}*{name}" for name, share in value.items())
-
-
-def _rule_or_numbers(value: Any) -> Any:
-    """`"1,2,4"` becomes numbers; `"balanced"` stays a name."""
-    if isinstance(value, str) and re.fullmatch(r"[\d.,\s]+", value):
-        return _numbers(value)
-    return value
-
-
-def _by_node(value: Any) -> Any:
-    """`"coarse:hard; fine:top_k=3"` becomes a table, one rule a node; a plain name stays one for all."""
-    if not isinstance(value, str) or ":" not in value:
-        return value
-    parts = [part.partition(":") for part in value.split(";") if part.strip()]
-    for node, colon, rule in parts:
-        if not (node.strip() and colon and rule.strip()):
-            raise ValueError(f'expected one rule, or "node:rule; node:rule", found {value!r}')
-    return {node.strip(): rule.strip() for node, _, rule in parts}
-
-
-def _classes_by_attribute(value: Any) -> Any:
-    """`"age=>=60; mask=worn,incorrect"` and `{ age = ">=60" }` become attribute -> classes."""
-    if isinstance(value, str):
-        parts = [part.partition("=") for part in value.split(";") if part.strip()]
-        if not all(name.strip() and equals and classes.strip() for name, equals, classes in parts):
-            raise ValueError(f'expected ATTRIBUTE=CLASS[,CLASS], as in "age=>=60", found {value!r}')
-        value = {name.strip(): classes for name, _, classes in parts}
-    if not isinstance(value, dict):
-        return value
-    return {name: _names(classes) for name, classes in value.items()}
-
-
 class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-Rule = Annotated[str | dict[str, str], BeforeValidator(_by_node)]
+Rule = Annotated[str | dict[str, str], BeforeValidator(as_by_node)]
 """A name in ROUTERS or VOTES for all, or one for each node or expert."""
 
 
@@ -136,10 +53,10 @@ class DataSettings(Settings):
     path: str | None = Field(None, description="the data set (or --data, or ENS_DATA)")
     layout: str = Field("auto", description="auto, competition, table or folders")
     fixes: str | None = Field(None, description="a label fix list, beside the recipe or shipped; none = no fixes")
-    extra: Annotated[str | None, BeforeValidator(_none)] = Field(
+    extra: Annotated[str | None, BeforeValidator(as_none)] = Field(
         None, description="a second data set, whose photos are trained on and never held out; none = none"
     )
-    extra_where: Annotated[dict[str, tuple[str, ...]], BeforeValidator(_classes_by_attribute)] = Field(
+    extra_where: Annotated[dict[str, tuple[str, ...]], BeforeValidator(as_classes_by_attribute)] = Field(
         default_factory=dict, description="attribute -> the classes whose extra photos are taken"
     )
     folds: int = Field(5, ge=1, le=100, description="folds, stratified by joint class, people kept together")
@@ -169,7 +86,7 @@ class PhaseSettings(Settings):
     schedule: str | None = None
     warmup_epochs: float | None = Field(None, ge=0)
     step_epochs: int | None = Field(None, ge=1)
-    freeze: Annotated[tuple[str, ...] | None, BeforeValidator(_names)] = None
+    freeze: Annotated[tuple[str, ...] | None, BeforeValidator(as_names)] = None
 
 
 OPEN_KEYS = (
@@ -197,33 +114,33 @@ class TrainSettings(Settings):
         "joint", description="of a block: one output a joint class, or a head an attribute on one backbone"
     )
     output: str = Field("classes", description="classes, ordinal or regression (of a measured attribute)")
-    columns: Annotated[str | tuple[float, ...], BeforeValidator(_columns)] = Field(
+    columns: Annotated[str | tuple[float, ...], BeforeValidator(as_columns)] = Field(
         "classes",
         description="of a measured attribute: classes, years, years=61, bins=11, or edges such as 20,30,60",
     )
-    size: Annotated[tuple[int, int], BeforeValidator(_pair)] = Field((224, 224), description="height, width")
-    window: Annotated[tuple[int, int] | None, BeforeValidator(_pair)] = Field(
+    size: Annotated[tuple[int, int], BeforeValidator(as_pair)] = Field((224, 224), description="height, width")
+    window: Annotated[tuple[int, int] | None, BeforeValidator(as_pair)] = Field(
         None, description="height, width of what is seen of size: anywhere in training, else its middle; none = all"
     )
-    crop: Annotated[tuple[Positive, Positive], BeforeValidator(_pair)] = Field(
+    crop: Annotated[tuple[Positive, Positive], BeforeValidator(as_pair)] = Field(
         (1.0, 1.0), description="what is kept of height, width: shares of the photo up to 1, or whole pixels"
     )
-    crop_at: Annotated[str | tuple[Part, Part], BeforeValidator(_place)] = Field(
+    crop_at: Annotated[str | tuple[Part, Part], BeforeValidator(as_place)] = Field(
         "center", description="center, boxes (the faces' mean position in the training photos), or shares down,across"
     )
-    prepare: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+    prepare: Annotated[tuple[str, ...], BeforeValidator(as_names)] = Field(
         (), description="steps on every photo: grayscale, clahe=2, equalize, sharpen=0.5, blur=1, invert, rembg"
     )
     normalise: Literal["imagenet", "photos"] | None = Field(
         None, description="imagenet, or photos (mean and std of the fold's training photos); default mean and std"
     )
-    mean: Annotated[Channel, BeforeValidator(_numbers)] = Field(
+    mean: Annotated[Channel, BeforeValidator(as_numbers)] = Field(
         IMAGENET_MEAN, description="mean subtracted per channel, photos in 0 to 1"
     )
-    std: Annotated[Channel, BeforeValidator(_numbers)] = Field(
+    std: Annotated[Channel, BeforeValidator(as_numbers)] = Field(
         IMAGENET_STD, description="deviation divided by per channel"
     )
-    augment: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+    augment: Annotated[tuple[str, ...], BeforeValidator(as_names)] = Field(
         ("flip", "affine", "brightness_contrast"),
         description="augmentations in order, with probability and arguments: flip=0.5, rotate=0.3:15",
     )
@@ -249,11 +166,11 @@ class TrainSettings(Settings):
     patience: int = Field(
         0, ge=0, description="scored epochs without a better macro F1 after which a phase ends; 0 = never"
     )
-    loss: Annotated[str, BeforeValidator(_sum)] = Field(
+    loss: Annotated[str, BeforeValidator(as_sum)] = Field(
         "cross_entropy",
         description="cross_entropy, focal=2, macro_f1, soft_margin, or a sum: cross_entropy+0.5*macro_f1",
     )
-    class_weights: Annotated[str | tuple[float, ...], BeforeValidator(_rule_or_numbers)] = Field(
+    class_weights: Annotated[str | tuple[float, ...], BeforeValidator(as_rule_or_numbers)] = Field(
         "none", description="none, balanced, effective=0.999, or one number a class"
     )
     feature_views: int | None = Field(
@@ -267,7 +184,7 @@ class TrainSettings(Settings):
     smoothing: Literal["all", "others"] = Field(
         "all", description="over all classes (eps/K), or over the others alone (eps/(K-1))"
     )
-    mix: Annotated[tuple[str, ...], BeforeValidator(_names_or_none)] = Field(
+    mix: Annotated[tuple[str, ...], BeforeValidator(as_names_or_none)] = Field(
         (), description="photos mixed with each other: mixup=0.2, cutmix=1, half_cutmix"
     )
     mix_share: float = Field(1.0, ge=0, le=1, description="share of the batches that are mixed")
@@ -277,7 +194,7 @@ class TrainSettings(Settings):
         ge=1,
         description="epochs between the steps of step; scored epochs without a better one that plateau waits for",
     )
-    freeze: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+    freeze: Annotated[tuple[str, ...], BeforeValidator(as_names)] = Field(
         (), description="layers that do not train, such as backbone or layer1,layer2"
     )
     phases: tuple[PhaseSettings, ...] = Field(
@@ -286,7 +203,7 @@ class TrainSettings(Settings):
     sampler: str = Field(
         "natural", description="natural, balanced, weighted, oversample, undersample, or two: natural->balanced"
     )
-    balance_by: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+    balance_by: Annotated[tuple[str, ...], BeforeValidator(as_names)] = Field(
         (), description="attributes that the sampler balances, or joint; default the expert's own classes"
     )
     keep: str = Field("best", description="best (by validation macro F1), last, or every N")
@@ -305,13 +222,13 @@ class TrainSettings(Settings):
     jobs: int = Field(1, ge=1, le=64, description="trainings at a time on a CPU, each in a process of its own")
     tensorboard: bool = Field(False, description="scalars for TensorBoard too, in each fold's folder")
     seed: int = Field(0, ge=0, description="seed of weights, order and augmentation")
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_whole_numbers)] = Field(
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(as_whole_numbers)] = Field(
         (), description="several seeds in place of one: each trains every fold, and votes"
     )
-    borders: Annotated[tuple[float, ...] | None, BeforeValidator(_numbers)] = Field(
+    borders: Annotated[tuple[float, ...] | None, BeforeValidator(as_numbers)] = Field(
         None, description="borders used for training only, such as 30,58"
     )
-    leave_out: Annotated[tuple[tuple[float, float], ...], BeforeValidator(_ranges)] = Field(
+    leave_out: Annotated[tuple[tuple[float, float], ...], BeforeValidator(as_ranges)] = Field(
         (), description="values left out of training, such as 57-59"
     )
     people_share: float = Field(1.0, gt=0, le=1, description="share of the training people that are trained on")
@@ -319,7 +236,7 @@ class TrainSettings(Settings):
     @field_validator(*OPEN_KEYS, mode="before")
     @classmethod
     def _left_open(cls, value: Any) -> Any:
-        return _none(value)
+        return as_none(value)
 
     @field_validator("size")
     @classmethod
@@ -441,7 +358,7 @@ def lay_over(
 class PredictSettings(Settings):
     """`[predict]`: how the experts look at photos that are to be answered."""
 
-    tta: Annotated[tuple[str, ...], BeforeValidator(_names_or_none)] = Field(
+    tta: Annotated[tuple[str, ...], BeforeValidator(as_names_or_none)] = Field(
         (), description="views averaged with the plain photo: flip, zoom, bright, dark; out-of-fold ones stay plain"
     )
 
@@ -449,11 +366,11 @@ class PredictSettings(Settings):
 class VoteSettings(Settings):
     """`[vote]`: what `ens run` does when its members are trained: their answers vote."""
 
-    of: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+    of: Annotated[tuple[str, ...], BeforeValidator(as_names)] = Field(
         (), description="variants of the recipe, shipped recipes (losses:focal), run folders, .csv answer files"
     )
     by: Literal["joint", "attribute"] = Field("joint", description="the joint class, or each attribute by itself")
-    weights: Annotated[tuple[Annotated[float, Field(ge=0)], ...], BeforeValidator(_numbers)] = Field(
+    weights: Annotated[tuple[Annotated[float, Field(ge=0)], ...], BeforeValidator(as_numbers)] = Field(
         (), description="one number a member; default each counts once"
     )
 

@@ -83,7 +83,7 @@ HOW: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("how", HOW, ids=str)
+@pytest.mark.parametrize("how", HOW, ids=lambda how: "-".join(map(str, how.values())).partition(" at 0x")[0])
 @pytest.mark.parametrize(("window", "batch_size"), [(None, 32), (4, 3)])
 def test_the_answers_are_those_of_predicting_and_combining(
     world: World, ensemble: ConditionalEnsemble, how: dict[str, Any], window: int | None, batch_size: int

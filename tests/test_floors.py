@@ -14,7 +14,7 @@ PACKAGE = Path(ensemble_kit.__file__).parent
 
 FLOORS = [
     {"errors", "arrays", "threads"},
-    {"files", "named"},
+    {"files", "named", "stopping"},
     {"own_code"},
     {"ids", "schema"},
     {"graph", "conditions"},

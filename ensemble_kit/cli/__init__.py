@@ -6,6 +6,7 @@ Nothing heavy is imported here or at the top of the command files: `ens --help` 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -28,7 +29,7 @@ from ensemble_kit.cli import (
     train,
     tune,
 )
-from ensemble_kit.errors import EnsembleKitError
+from ensemble_kit.errors import EnsembleKitError, StoppedError
 
 app = typer.Typer(
     name="ens",
@@ -69,8 +70,13 @@ structures.add_to(app)
 tune.add_to(app)
 
 
+def _stop(number: int, frame: object) -> None:  # noqa: ARG001
+    raise StoppedError("stopped; the same command goes on from here")
+
+
 def main() -> None:
     """The entry point `ens`. Errors made on purpose end in one line and their exit code, never in a traceback."""
+    signal.signal(signal.SIGTERM, _stop)  # while it trains, a training has its own handler
     try:
         app(prog_name="ens")
     except EnsembleKitError as error:

@@ -52,6 +52,7 @@ class EpochLoader:
         batches: epoch -> its batches of positions.
         epochs: the epochs that will be asked for, in order.
         workers: processes that augment; 0 = this one.
+        begin: batches of the first of these epochs that are left out.
     """
 
     def __init__(
@@ -60,13 +61,15 @@ class EpochLoader:
         batches: Callable[[int], list[IntArray]],
         epochs: Sequence[int],
         workers: int,
+        begin: int = 0,
     ):
-        self._data, self._batches = data, batches
+        self._data = data
+        self._keys = _Keys(batches, epochs, begin)
         self._stream: Iterator[Any] | None = None
         if workers > 0:
             loader = DataLoader(
                 data,
-                batch_sampler=_Keys(batches, epochs),
+                batch_sampler=self._keys,
                 num_workers=workers,
                 collate_fn=collate,
                 worker_init_fn=_start_worker,
@@ -75,7 +78,7 @@ class EpochLoader:
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of epoch `number`."""
-        for keys in _keys(number, self._batches(number)):
+        for keys in self._keys.of(number):
             yield next(self._stream) if self._stream is not None else collate([self._data[key] for key in keys])
 
     def close(self) -> None:
@@ -86,19 +89,21 @@ class EpochLoader:
 class _Keys:
     """The batches of all epochs as one sequence of lists of keys."""
 
-    def __init__(self, batches: Callable[[int], list[IntArray]], epochs: Sequence[int]):
-        self._batches, self._epochs = batches, epochs
+    def __init__(self, batches: Callable[[int], list[IntArray]], epochs: Sequence[int], begin: int = 0):
+        self._batches, self._epochs, self._begin = batches, epochs, begin
 
     def __iter__(self) -> Iterator[list[Key]]:
         for epoch in self._epochs:
-            yield from _keys(epoch, self._batches(epoch))
+            yield from self.of(epoch)
 
-
-def _keys(epoch: int, batches: Sequence[IntArray]) -> Iterator[list[Key]]:
-    draw = 0
-    for positions in batches:
-        yield [(epoch, draw + i, int(position)) for i, position in enumerate(positions)]
-        draw += len(positions)
+    def of(self, epoch: int) -> Iterator[list[Key]]:
+        """Those of one epoch; of the first one without the batches that are left out."""
+        begin = self._begin if epoch == self._epochs[0] else 0
+        draw = 0
+        for number, positions in enumerate(self._batches(epoch)):
+            if number >= begin:
+                yield [(epoch, draw + i, int(position)) for i, position in enumerate(positions)]
+            draw += len(positions)
 
 
 def _start_worker(number: int) -> None:  # noqa: ARG001

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ensemble_kit.errors import StoppedError
+from ensemble_kit.stopping import Stop, stoppable
 
 if TYPE_CHECKING:
     from ensemble_kit.arrays import IntArray
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
     from ensemble_kit.loading.cache import PhotoCache
     from ensemble_kit.training import ExpertJob, FoldResult
 
-PATIENCE = 10.0
-"""Seconds that a process has to stop in: an exception raised where Python drops it, in `__del__`, goes unheard."""
+PATIENCE = (30.0, 10.0, 10.0)
+"""Seconds to stop in: for the step that a process is in, after a second signal, and once killed."""
+
+STOPPED = "stopped; the same command goes on from here"
 
 LOOK_EVERY = 0.2
 """Seconds between two looks at what the processes tell."""
@@ -121,9 +124,10 @@ def _in_processes(
     workers: dict[int, BaseProcess] = {}  # the pool forgets its own when one of them dies
     with (
         ProcessPoolExecutor(at_once, context, begin_worker, (told, os.getpid())) as pool,
-        stopping(pool, workers, told),
+        stopping(pool, workers, told) as stop,
     ):
         while left or running:
+            stop.heed(STOPPED)
             ready = [number for number, training in left.items() if done.issuperset(training.after)]
             ready.sort(key=lambda number: -left[number].amount)
             for number in ready[: at_once - len(running)]:
@@ -150,16 +154,14 @@ def _pass_on(told: Any, listener: Listener) -> None:
 
 
 @contextmanager
-def stopping(pool: ProcessPoolExecutor, workers: Mapping[int, BaseProcess], told: Any) -> Iterator[None]:
-    """Whatever ends the block early ends the processes too, each leaving a training that can be resumed."""
+def stopping(pool: ProcessPoolExecutor, workers: Mapping[int, BaseProcess], told: Any) -> Iterator[Stop]:
+    """Whatever ends the block early ends the processes too, each leaving a training that can be resumed.
 
-    def stop(number: int, frame: object) -> None:  # noqa: ARG001
-        raise StoppedError("stopped; the same command goes on from the last whole epochs")
-
-    is_main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, stop) if is_main else None
+    The block heeds the signals, see `stoppable`.
+    """
     try:
-        yield
+        with stoppable(STOPPED) as stop:
+            yield stop
     except BaseException as error:
         pool.shutdown(wait=False, cancel_futures=True)
         _end(list(workers.values()), told)
@@ -167,21 +169,19 @@ def stopping(pool: ProcessPoolExecutor, workers: Mapping[int, BaseProcess], told
         if isinstance(error, BrokenProcessPool):
             raise StoppedError(
                 "a training's process was killed, perhaps for want of memory; the same command goes on from the last "
-                "whole epochs, with --jobs 1 one training at a time"
+                "states that were saved, with --jobs 1 one training at a time"
             ) from None
         raise
-    finally:
-        if is_main:
-            signal.signal(signal.SIGTERM, before)
 
 
 def _end(processes: Sequence[BaseProcess], told: Any) -> None:
-    """Stops processes: SIGTERM, which is StoppedError there, again where it went unheard; at last without asking."""
-    for tell in (BaseProcess.terminate, BaseProcess.terminate, BaseProcess.kill):
+    """Stops processes: SIGTERM, heeded after a step, again where a step takes long; at last without asking."""
+    ways = (BaseProcess.terminate, BaseProcess.terminate, BaseProcess.kill)
+    for tell, patience in zip(ways, PATIENCE, strict=True):
         for process in processes:
             if process.is_alive():
                 tell(process)
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + patience
         while any(process.is_alive() for process in processes) and time.monotonic() < until:
             while not told.empty():  # a process ends only when all that it told has been fetched
                 told.get()

@@ -1,4 +1,4 @@
-"""The files of one fold: state, lock, DONE. A kill at any moment costs at most one epoch."""
+"""The files of one fold: state, lock, DONE. A kill at any moment costs no more than what came after the last state."""
 
 from __future__ import annotations
 

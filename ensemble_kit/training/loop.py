@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 
 from ensemble_kit.arrays import IntArray
 from ensemble_kit.data.samples import SampleTable
-from ensemble_kit.errors import DataError, StoppedError
+from ensemble_kit.errors import DataError
 from ensemble_kit.loading.cache import PhotoCache
 from ensemble_kit.models.compute import choose_compute, num_threads
+from ensemble_kit.stopping import stoppable
 from ensemble_kit.training.folder import FoldFolder
 from ensemble_kit.training.job import EpochLine, ExpertJob, FoldResult
 from ensemble_kit.training.rows import choose_rows
@@ -53,13 +52,15 @@ def train_fold(
         DataError: nothing to train on, first weights that cannot be had, or the folder holds another training (it
             says what differs).
         DivergedError: the loss stopped being finite; the files are those of the epoch before.
-        StoppedError: SIGTERM; the same call goes on from the last whole epoch.
+        StoppedError: SIGTERM; a state is saved after the step it came in, and the same call goes on from there. So
+            it does after Ctrl-C, which is KeyboardInterrupt. A second signal does not wait for the step's end.
     """
     if len(folds) != len(table):
         raise DataError(f"{job.name}: expected one fold a sample, found {len(folds)} for {len(table)} samples")
     photos.check(table, job.preprocess)
     files = FoldFolder(folder, job.identity(table, folds))
-    with files.locked(), _stoppable(job):
+    told = f"{job.name}, fold {job.fold}: stopped; the same command goes on"
+    with files.locked(), stoppable(told) as stop:
         rows = choose_rows(job, table, folds, photos)
         if not restart and files.is_done():
             return files.result(skipped=True, notices=rows.notices)
@@ -68,7 +69,7 @@ def train_fold(
             compute = choose_compute(job.device, job.precision, job.channels_last)
             devices = [torch.cuda.current_device()] if compute.device.type == "cuda" else []
             stack.enter_context(torch.random.fork_rng(devices=devices))
-            session = Session(job, table, photos, files, rows, compute)
+            session = Session(job, table, photos, files, rows, compute, stop)
             resumed = not restart and session.resume()
             if not resumed:
                 session.begin()
@@ -77,20 +78,3 @@ def train_fold(
                 end_with_soup(session)
             session.finish()
             return files.result(resumed=resumed, notices=session.notices)
-
-
-@contextmanager
-def _stoppable(job: ExpertJob) -> Iterator[None]:
-    """Turns SIGTERM into StoppedError while the block runs; only the main thread may set a handler."""
-
-    def stop(number: int, frame: object) -> None:  # noqa: ARG001
-        raise StoppedError(f"{job.name}, fold {job.fold}: stopped; the same command goes on from the last whole epoch")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -20,6 +20,7 @@ from ensemble_kit.loading.transforms import Augment
 from ensemble_kit.models.backbones import load_weights
 from ensemble_kit.models.compute import Compute, predict_probs
 from ensemble_kit.models.heads import Network, build_network, close_outputs, mix_seed
+from ensemble_kit.stopping import Stop
 from ensemble_kit.training.averaging import Average, average_for, plain_batches
 from ensemble_kit.training.board import Board
 from ensemble_kit.training.columns import heads_of, in_classes, parts_of_job
@@ -40,11 +41,15 @@ from ensemble_kit.training.phases import Span, spans_of
 from ensemble_kit.training.rows import FoldRows, batches_of
 from ensemble_kit.training.scoring import mean_scores, out_of_patience, scores
 from ensemble_kit.training.stage import Stage
+from ensemble_kit.training.underway import Underway
 
 CHECK_EVERY = 16
 """Steps between two looks at the loss: each look makes an accelerator wait."""
 
 SCORE_BATCH = 64
+
+SAVE_SECONDS = 600.0
+"""An epoch that takes longer has its state saved in its middle as well."""
 
 
 class Session:
@@ -53,6 +58,7 @@ class Session:
     Args:
         rows: see `choose_rows`.
         files: where the fold's files are.
+        stop: looked at after every step and every batch that is scored; None = nobody asks.
     """
 
     def __init__(
@@ -63,8 +69,12 @@ class Session:
         files: FoldFolder,
         rows: FoldRows,
         compute: Compute,
+        stop: Stop | None = None,
     ):
         self.job, self.table, self.photos, self.files, self.compute = job, table, photos, files, compute
+        self.stop = stop or Stop()
+        self.underway: Underway | None = None
+        self.saved = time.monotonic()
         self.rows = rows = with_made_up(rows) if job.smote else rows
         self.source = Source(photos.photos, compute)
         self.features: Features | None = None
@@ -123,6 +133,8 @@ class Session:
             self.average.load(state["ema"])
         self.kept.best = Best(**state["best"]) if state["best"] else None
         self.history = state["history"]
+        if state.get("underway") is not None:
+            self.underway = Underway.load(state["underway"], self.compute.device)
         begun = state.get("where")
         if begun != self.where:
             self.notices.append(
@@ -159,12 +171,11 @@ class Session:
     ) -> None:
         data = self.training_data()
         epochs = range(self.next_epoch, self.stage.span.last + 1)
-        loader = EpochLoader(data, self.batches, epochs, self.job.workers)
+        begin = self.underway.batches if self.underway else 0
+        loader = EpochLoader(data, self.batches, epochs, self.job.workers, begin)
         try:
             for epoch in epochs:
-                started = time.perf_counter()
-                train_loss = self.train_epoch(loader, epoch, on_step)
-                line = self.close_epoch(epoch, train_loss, started, time.perf_counter() - started)
+                line = self.close_epoch(self.train_epoch(loader, epoch, on_step))
                 if on_epoch is not None:
                     on_epoch(line)
                 if self.next_epoch > epoch + 1:
@@ -176,32 +187,64 @@ class Session:
         finally:
             loader.close()
 
-    def train_epoch(self, loader: EpochLoader, epoch: int, on_step: Callable[[int, int], None] | None) -> float:
-        """One pass over the training photos; returns the mean loss."""
+    def train_epoch(self, loader: EpochLoader, epoch: int, on_step: Callable[[int, int], None] | None) -> Underway:
+        """One pass over the training photos, or what is left of it."""
         stage, scored = self.stage, self.phase_scores()
-        torch.manual_seed(mix_seed(self.job.seed, self.job.fold, epoch))  # dropout, if the backbone has any
-        stage.train_mode()
+        underway = self.open_epoch(epoch)
         done = sum(self.n_steps[: stage.span.number - 1]) + stage.before(epoch)
-        loss_sum = torch.zeros((), device=self.compute.device)
-        n_photos = 0
-        batches = zip(stage.portions_of(epoch), loader.epoch(epoch), strict=True)
-        for batch, (portion, (photos, targets)) in enumerate(batches):
+        portions = stage.portions_of(epoch)
+        loss_sum, n_photos, started = underway.loss_sum, underway.photos, time.perf_counter() - underway.seconds
+        batches = zip(portions[underway.batches :], loader.epoch(epoch), strict=True)
+        for batch, (portion, (photos, targets)) in enumerate(batches, underway.batches):
             if portion.opens:
                 stage.open_step(epoch, portion.step, scored)
             loss = self.loss_of(photos, targets, epoch, batch)
             stage.backward(loss, portion.share)
-            loss_sum += loss.detach() * len(targets)
+            loss_sum = loss_sum + loss.detach() * len(targets)
             n_photos += len(targets)
             if portion.closes:
                 stage.close_step()
-                if self.job.ema and self.average is not None:
-                    self.average.add(self.network)
+                self.take_average(epoch, is_last=batch + 1 == len(portions))
+                self.underway = Underway(epoch, loss_sum, batch + 1, n_photos, time.perf_counter() - started)
                 if portion.step % CHECK_EVERY == 0:
                     self.refuse_infinite(float(loss_sum), epoch)
                 if on_step is not None:
                     on_step(done + portion.step + 1, sum(self.n_steps))
-        self.refuse_infinite(float(loss_sum), epoch)
-        return float(loss_sum) / n_photos
+                self.look()
+        assert self.underway is not None
+        self.refuse_infinite(float(self.underway.loss_sum), epoch)
+        return self.underway
+
+    def open_epoch(self, epoch: int) -> Underway:
+        """Seeds what dropout draws from, or goes on with it where the epoch is under way already."""
+        if self.underway is None:
+            torch.manual_seed(mix_seed(self.job.seed, self.job.fold, epoch))
+            self.underway = Underway(epoch, torch.zeros((), device=self.compute.device))
+        else:
+            self.underway.go_on()
+        self.stage.train_mode()
+        return self.underway
+
+    def take_average(self, epoch: int, *, is_last: bool) -> None:
+        """Takes the weights after a step into the mean: EMA always, SWA after an epoch's last one."""
+        if self.average is not None and (self.job.ema or (is_last and epoch > self.job.epochs - self.job.swa_epochs)):
+            self.average.add(self.network)
+
+    def look(self) -> None:
+        """Saves a state when it is asked to stop, or long after the last one; then stops if asked to."""
+        is_asked, under = self.stop.signal is not None, self.underway
+        if under is not None and under.batches and (is_asked or time.monotonic() - self.saved > SAVE_SECONDS):
+            self.save_state()
+        if is_asked:
+            where = f"{self.job.name}, fold {self.job.fold}: stopped"
+            within = f" in epoch {under.epoch}, after batch {under.batches}" if under else ""
+            self.stop.heed(f"{where}{within}; the same command goes on from there")
+
+    def save_state(self) -> None:
+        if self.underway is not None:
+            self.refuse_infinite(float(self.underway.loss_sum), self.underway.epoch)
+        self.files.save_state(self.state())
+        self.saved = time.monotonic()
 
     def phase_scores(self) -> tuple[float, ...]:
         """Macro F1 of the scored epochs of the phase so far."""
@@ -230,7 +273,12 @@ class Session:
 
     def probs(self, network: Network, rows: IntArray, source: Source) -> FloatArray:
         part, spans = source.part(network), [head.outputs for head in self.heads]
-        return predict_probs(part, source.samples, self.preprocess, source.compute, SCORE_BATCH, rows, spans)
+        found = []
+        for start in range(0, len(rows), SCORE_BATCH):
+            self.look()
+            some = rows[start : start + SCORE_BATCH]
+            found.append(predict_probs(part, source.samples, self.preprocess, source.compute, SCORE_BATCH, some, spans))
+        return np.concatenate(found)
 
     def score(self, network: Network, epoch: int) -> dict[str, float]:
         if epoch == self.job.epochs and self.job.keep != "best" and self.source.is_whole:
@@ -255,12 +303,13 @@ class Session:
         """The training photos, not augmented, in batches: what batch-norm statistics are computed over."""
         batch_size, seed = self.stage.phase.batch_size, mix_seed(self.job.seed, self.job.fold, epoch)
         photos = self.photos.photos
-        return plain_batches(photos, self.rows.train, self.preprocess, self.compute, batch_size, seed)
+        for batch in plain_batches(photos, self.rows.train, self.preprocess, self.compute, batch_size, seed):
+            self.look()
+            yield batch
 
-    def close_epoch(self, epoch: int, train_loss: float, started: float, trained: float) -> EpochLine:
+    def close_epoch(self, trained: Underway) -> EpochLine:
         """Scores the epoch where that is asked for, writes its checkpoints, then the state, then the history."""
-        if self.average is not None and epoch > self.job.epochs - self.job.swa_epochs:
-            self.average.add(self.network)
+        epoch, started = trained.epoch, time.perf_counter()
         is_needed = self.job.is_scored(epoch)
         network = self.answering(epoch) if is_needed else self.network
         metrics = self.score(network, epoch) if is_needed else {}
@@ -272,9 +321,9 @@ class Session:
             fold=self.job.fold,
             epoch=epoch,
             epochs=self.job.epochs,
-            train_loss=train_loss,
-            seconds=time.perf_counter() - started,
-            photos_per_second=len(self.rows.train) / trained,
+            train_loss=float(trained.loss_sum) / trained.photos,
+            seconds=trained.seconds + time.perf_counter() - started,
+            photos_per_second=trained.photos / trained.seconds,
             best=is_best,
             rates=self.stage.rates(),
             val_loss=metrics.get("val_loss"),
@@ -282,8 +331,9 @@ class Session:
             macro_f1=metrics.get("macro_f1"),
         )
         self.history.append(line.to_json())
+        self.underway = None
         if epoch % self.job.save_every == 0 or self.next_epoch > self.job.epochs:
-            self.files.save_state(self.state())
+            self.save_state()
         self.files.write_history(self.history)
         if self.board is not None:
             self.board.add(line)
@@ -298,7 +348,7 @@ class Session:
             "scheduler": None,  # the rate is a function of the step and the scores so far
             "scaler": None,  # bf16 needs none
             "ema": None if self.average is None else self.average.state(),
-            "rng": None,  # drawn anew from (seed, fold, epoch)
+            "underway": None if self.underway is None else self.underway.state(),
             "best": None if self.kept.best is None else vars(self.kept.best),
             "history": self.history,
             "where": self.where,

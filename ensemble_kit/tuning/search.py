@@ -22,7 +22,8 @@ from ensemble_kit.errors import BusyError, DataError, DivergedError, UsageError
 from ensemble_kit.files import hold
 from ensemble_kit.recipe.run import Silent, Watcher
 from ensemble_kit.recipe.space import Parameter
-from ensemble_kit.recipe.trainings import LOOK_EVERY, begin_worker, stopping
+from ensemble_kit.recipe.trainings import LOOK_EVERY, STOPPED, begin_worker, stopping
+from ensemble_kit.stopping import Stop
 from ensemble_kit.tuning.asking import ask
 from ensemble_kit.tuning.pruning import find_pruner
 from ensemble_kit.tuning.trials import ASKED, Trial, best_of, read_trial, write_trial
@@ -190,6 +191,7 @@ class _Workers:
         self._stack = ExitStack()
         self._pool: ProcessPoolExecutor | None = None
         self._processes: dict[int, BaseProcess] = {}
+        self._stop = Stop()
 
     def __enter__(self) -> _Workers:
         return self
@@ -207,6 +209,7 @@ class _Workers:
         running = {pool.submit(run.apart, trial) for trial in trials}
         self._processes.update(pool._processes or {})
         while running:
+            self._stop.heed(STOPPED)
             ended, running = wait(running, LOOK_EVERY, FIRST_COMPLETED)
             for future in ended:
                 yield future.result()
@@ -217,7 +220,7 @@ class _Workers:
             told = context.Queue()
             pool = ProcessPoolExecutor(self.at_once, context, begin_worker, (told, os.getpid()))
             self._pool = self._stack.enter_context(pool)
-            self._stack.enter_context(stopping(pool, self._processes, told))
+            self._stop = self._stack.enter_context(stopping(pool, self._processes, told))
         return self._pool
 
 

@@ -181,7 +181,7 @@ def is_free(lock: Path) -> bool:
 def test_sigterm_stops_all_and_says_how_to_go_on(tmp_path: Path) -> None:
     heard = Heard()
     heard.on_line = lambda: os.kill(os.getpid(), signal.SIGTERM)
-    with pytest.raises(StoppedError, match="goes on from the last whole epochs"):
+    with pytest.raises(StoppedError, match="stopped; the same command goes on from here"):
         list(
             run_trainings(
                 three(tmp_path, tmp_path / "out")[:2], lambda i: make_job(epochs=100_000, fold=i), heard, at_once=2

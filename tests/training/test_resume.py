@@ -8,7 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,10 @@ from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import DataError, StoppedError, UsageError
 from ensemble_kit.loading.cache import PhotoCache
 from ensemble_kit.training import EpochLine, ExpertJob, FoldResult, train_fold
+from ensemble_kit.training import session as session_module
 from ensemble_kit.training.folder import difference
+
+FORK = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # Python 3.12+ about torch's own workers
 
 JOB = make_job(augment=("flip", "affine"), backbone_lr=0.03, head_lr=0.03)
 
@@ -163,19 +168,133 @@ def test_at_most_one_epoch_is_done_again(world: World, tmp_path: Path, epoch: in
     world.check_same(tmp_path)
 
 
-def test_a_training_stopped_within_an_epoch_goes_on_from_the_last_whole_one(world: World, tmp_path: Path) -> None:
-    def stop(done: int, total: int) -> None:
-        if done == 5:  # of 9: the middle of the second epoch
-            os.kill(os.getpid(), signal.SIGTERM)
+SIGNALS = {signal.SIGTERM: StoppedError, signal.SIGINT: KeyboardInterrupt}
 
-    handler = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(StoppedError, match="mask, fold 0: stopped; the same command goes on"):
-        world.train(tmp_path, on_step=stop)
-    assert signal.getsignal(signal.SIGTERM) is handler
-    trained: list[EpochLine] = []
-    world.train(tmp_path, on_epoch=trained.append)
-    assert [line.epoch for line in trained] == [2, 3]
+
+def stopped_at(world: World, folder: Path, step: int, number: signal.Signals = signal.SIGTERM, **options: Any) -> None:
+    """Sends the signal while that step is told; the training ends with a state of this very step."""
+
+    def stop(done: int, total: int) -> None:
+        assert done <= step, "went on after it was stopped"
+        if done == step:
+            os.kill(os.getpid(), number)
+
+    handler = signal.getsignal(number)
+    with pytest.raises(SIGNALS[number], match=f"{options.get('job', world.job).name}, fold 0: stopped in epoch"):
+        world.train(folder, on_step=stop, **options)
+    assert signal.getsignal(number) is handler
+
+
+def steps_of(world: World, folder: Path, **options: Any) -> list[int]:
+    steps: list[int] = []
+    world.train(folder, on_step=lambda done, _: steps.append(done), **options)
+    return steps
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_stopped_training_goes_on_with_the_next_step(world: World, tmp_path: Path, number: signal.Signals) -> None:
+    for step in (1, 3, 5, 9):  # of three epochs of three; 3 and 9 are their last
+        folder = tmp_path / str(step)
+        stopped_at(world, folder, step, number)
+        assert steps_of(world, folder) == list(range(step + 1, 10))
+        world.check_same(folder)
+
+
+ACCUMULATED = make_job(
+    phases=(
+        make_phase(epochs=1, optimizer="sgd", freeze=("0",)),
+        make_phase(epochs=2, batch_size=4, accumulate=2, schedule="one_cycle", clip=1.0),
+    ),
+    augment=("flip", "affine"),
+    mix=("mixup",),
+    mix_share=0.5,
+    sampler="balanced",
+    ema=0.9,
+)
+EVERY_PART = {
+    "phases, accumulation, mixing, EMA": ACCUMULATED,
+    "SWA, soup": make_job(swa_epochs=2, keep="every 1", soup="uniform", optimizer="adam", schedule="plateau"),
+    "features": make_job(phases=(make_phase(freeze=("backbone",)),), feature_views=2, smote=2, keep="last"),
+    "early stop": make_job(patience=1, backbone_lr=0.0, head_lr=1e-9, save_every=3),
+}
+
+
+@pytest.mark.parametrize("part", EVERY_PART)
+def test_a_stop_at_any_step_changes_no_bit(tmp_path: Path, part: str) -> None:
+    world = World(tmp_path / "world", EVERY_PART[part])
+    folder = tmp_path / "fold"
+    total = steps_of(world, tmp_path / "again")[-1]
+    for step in range(1, total + 1):  # the same training, stopped after every single step of it
+        stopped_at(world, folder, step)
+    world.train(folder)
+    world.check_same(folder)
+
+
+@FORK
+def test_the_number_of_workers_may_change_where_a_training_goes_on(world: World, tmp_path: Path) -> None:
+    same = {"augment": ("flip", "affine"), "backbone_lr": 0.03, "head_lr": 0.03}
+    for step, workers in ((2, 1), (4, 2), (5, 0), (8, 2)):
+        stopped_at(world, tmp_path, step, job=make_job(**same, workers=workers))
+    world.train(tmp_path, job=make_job(**same, workers=1))
     world.check_same(tmp_path)
+
+
+def test_a_long_epoch_is_saved_in_its_middle(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "SAVE_SECONDS", 0.0)
+
+    def kill(done: int, total: int) -> None:
+        if done == 6:
+            raise Kill
+
+    with pytest.raises(Kill):
+        world.train(tmp_path, on_step=kill)
+    assert steps_of(world, tmp_path)[0] == 6
+    world.check_same(tmp_path)
+
+
+def test_a_stop_while_photos_are_scored_loses_no_step(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score = session_module.Session.score
+
+    def stopped(self: session_module.Session, network: Any, epoch: int) -> dict[str, float]:
+        if epoch == 2 and not (tmp_path / "told").exists():
+            (tmp_path / "told").touch()
+            os.kill(os.getpid(), signal.SIGTERM)
+        return score(self, network, epoch)
+
+    monkeypatch.setattr(session_module.Session, "score", stopped)
+    with pytest.raises(StoppedError, match="stopped in epoch 2, after batch 3; the same command goes on from there"):
+        world.train(tmp_path / "fold")
+    assert steps_of(world, tmp_path / "fold") == [7, 8, 9]
+    world.check_same(tmp_path / "fold")
+
+
+def test_a_second_signal_does_not_wait_for_the_step(world: World, tmp_path: Path) -> None:
+    def stop(done: int, total: int) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)  # at once: the same request, sent to the group and to the process
+        time.sleep(1.1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("the second signal waited")
+
+    with pytest.raises(StoppedError, match="stopped at once"):
+        world.train(tmp_path, on_step=stop)
+    assert not (tmp_path / "state.pt").exists()
+    world.train(tmp_path)
+    world.check_same(tmp_path)
+
+
+def test_a_signal_that_is_ignored_stays_ignored_and_other_threads_hear_none(world: World, tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        world.train(tmp_path / "1", on_step=lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(world.train, tmp_path / "2").result()
+    for name in ("1", "2"):
+        world.check_same(tmp_path / name)
 
 
 def stopped_after(world: World, folder: Path, epoch: int) -> None:
@@ -289,20 +408,14 @@ def with_dropout() -> tuple[nn.Module, int]:
     return nn.Sequential(inner, nn.Dropout(0.5)), n_features
 
 
-def test_a_backbone_that_draws_random_numbers_resumes_bit_for_bit_too(world: World, tmp_path: Path) -> None:
-    job = make_job(backbone=with_dropout)
-    world.train(tmp_path / "whole", job=job)
-
-    def stop(line: EpochLine) -> None:
-        raise KeyboardInterrupt
-
-    torch.rand(5)
-    with pytest.raises(KeyboardInterrupt):
-        world.train(tmp_path / "fold", job=job, on_epoch=stop)
+def test_a_backbone_that_draws_random_numbers_resumes_bit_for_bit_too(tmp_path: Path) -> None:
+    world = World(tmp_path / "world", make_job(backbone=with_dropout))
+    for step in (3, 4, 8):
+        torch.rand(step)
+        stopped_at(world, tmp_path / "fold", step)
     torch.rand(7)
-    world.train(tmp_path / "fold", job=job)
-    whole, resumed = (tmp_path / name / "best.safetensors" for name in ("whole", "fold"))
-    assert whole.read_bytes() == resumed.read_bytes()
+    world.train(tmp_path / "fold")
+    world.check_same(tmp_path / "fold")
 
 
 def test_restart_trains_anew(world: World, tmp_path: Path) -> None:

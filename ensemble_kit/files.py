@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -23,6 +24,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
     The temporary name is in the same folder because `os.replace` is atomic only within one file system. When the
     block raises, the old file stays as it was and the temporary one is removed.
+
+    Raises:
+        OSError: it cannot be written; `filename` is `path`, also where a library did not say so.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,8 +36,24 @@ def replacing(path: Path) -> Iterator[Path]:
         with open(temporary, "rb+") as handle:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        found = _not_written(error, temporary, path)
+        if found is None:
+            raise
+        raise found from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _not_written(error: BaseException, temporary: Path, path: Path) -> OSError | None:
+    """What failed, under the name that was asked for; None when it was not the writing of this file."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__context__  # torch.save hides what the file said behind an error of its own
+    if cause is None or cause.filename not in (None, temporary, str(temporary)):
+        return None
+    told = cause.strerror or f"not all of it could be written ({cause})"
+    return OSError(cause.errno or errno.EIO, told, str(path))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -94,6 +114,18 @@ def refuse_special(path: Path) -> None:
         return
     if kind not in ("file", "folder"):
         raise DataError(f"{path}: expected a file, found {kind}")
+
+
+def new_array(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+    """A new `.npy` file, mapped into memory to be filled.
+
+    The disk's room is taken at once: where it is full that is an OSError here, and no signal (SIGBUS) later.
+    """
+    array: np.memmap[Any, Any] = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "rb+") as handle:
+            os.posix_fallocate(handle.fileno(), 0, max(1, path.stat().st_size))
+    return array
 
 
 def read_json(path: Path) -> Any:

@@ -17,7 +17,7 @@ from ensemble_kit.current import photos_sha256
 from ensemble_kit.data.decode import PhotoError, Preprocess, decode_photo, prepare
 from ensemble_kit.data.samples import Problem, SampleTable
 from ensemble_kit.errors import DataError
-from ensemble_kit.files import read_array, read_json, replacing, sha256_json, write_json
+from ensemble_kit.files import new_array, read_array, read_json, replacing, sha256_json, write_json
 from ensemble_kit.loading.leftovers import remove_leftovers
 from ensemble_kit.own_code import coded
 
@@ -177,7 +177,7 @@ def _fill(
     target: Path, table: SampleTable, preprocess: Preprocess, progress: Callable[[int, int], None] | None
 ) -> list[tuple[int, str]]:
     shape = (len(table), *preprocess.size, 3)
-    photos = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=shape)
+    photos = new_array(target, np.uint8, shape)
     problems = []
     for start, (window,), found in decode_windows(table.paths, [preprocess]):
         photos[start : start + len(window)] = window

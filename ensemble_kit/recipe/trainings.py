@@ -109,6 +109,7 @@ def _train(
         restart=training.restart,
         on_epoch=lambda epoch: line(str(epoch)),
         on_step=lambda done, total: step(done / total),
+        on_notice=lambda text: line(f"note: {text}"),
     )
 
 

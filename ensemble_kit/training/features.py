@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from ensemble_kit.arrays import ByteArray, FloatArray, IntArray
 from ensemble_kit.card import tensors_sha256
 from ensemble_kit.data.decode import Preprocess
-from ensemble_kit.files import read_array, replacing, sha256_json
+from ensemble_kit.files import new_array, read_array, replacing, sha256_json
 from ensemble_kit.loading.cache import PhotoCache
 from ensemble_kit.loading.dataset import Key
 from ensemble_kit.loading.leftovers import remove_leftovers
@@ -145,7 +145,7 @@ def _fill(
                 found = _features_of(network, batch, preprocess, compute)
                 if array is None:
                     shape = (1 + n_views, len(photos.photos), *found.shape[1:])
-                    array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+                    array = new_array(temporary, np.float32, shape)
                 array[view, start : start + len(found)] = found
                 start += len(found)
             array[view, ~photos.readable] = 0

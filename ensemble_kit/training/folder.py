@@ -102,7 +102,8 @@ class FoldFolder:
         head = {"format": FORMAT, "fingerprint": self.fingerprint, "identity": json.dumps(self.identity)}
         state = self.path / STATE
         with replacing(state) as temporary:
-            torch.save(head | dict(content), temporary)
+            with open(temporary, "wb") as handle:  # a handle: by itself torch does not say that the disk is full
+                torch.save(head | dict(content), handle)
             if state.exists():
                 os.replace(state, self.path / PREVIOUS)
 

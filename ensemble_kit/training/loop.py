@@ -31,6 +31,7 @@ def train_fold(
     restart: bool = False,
     on_epoch: Callable[[EpochLine], None] | None = None,
     on_step: Callable[[int, int], None] | None = None,
+    on_notice: Callable[[str], None] | None = None,
 ) -> FoldResult:
     """Trains one fold of one expert, or goes on with it, or skips it when it is done.
 
@@ -46,6 +47,8 @@ def train_fold(
             training from beginning.
         on_epoch: told each epoch's line after its files are written.
         on_step: told (steps done, steps in all).
+        on_notice: told in words, while it trains, what goes wrong: memory that ran out, one class for every photo, a
+            loss that does not move, a class without a held-out photo; without it the result's notices end with these.
 
     Raises:
         UsageError: a name or a device that is not there.
@@ -69,7 +72,7 @@ def train_fold(
             compute = choose_compute(job.device, job.precision, job.channels_last)
             devices = [torch.cuda.current_device()] if compute.device.type == "cuda" else []
             stack.enter_context(torch.random.fork_rng(devices=devices))
-            session = Session(job, table, photos, files, rows, compute, stop)
+            session = Session(job, table, photos, files, rows, compute, stop, on_notice)
             resumed = not restart and session.resume()
             if not resumed:
                 session.begin()

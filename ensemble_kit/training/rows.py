@@ -24,6 +24,9 @@ from ensemble_kit.training.phases import spans_of
 SHOWN = 10
 """Unreadable photos named by a training; the run's `errors.csv` has all."""
 
+NAMED = 5
+"""Classes that a notice names, at most."""
+
 
 @dataclass(frozen=True)
 class FoldRows:
@@ -218,6 +221,18 @@ def _check(job: ExpertJob, head: Head, train: IntArray, score: IntArray, labels:
         )
     if not len(score):
         raise DataError(f"{where}: no validation photo to score with; use fewer folds or add photos")
+
+
+def not_scored(job: ExpertJob, rows: FoldRows) -> str:
+    """The classes that exist under the condition and no held-out photo shows, in words; "" when each is shown."""
+    heads, absent = heads_of(job), []
+    truth = rows.score_targets.reshape(len(rows.score), len(heads))
+    for head, own, possible in zip(heads, truth.T, rows.classes, strict=True):
+        for name in head.attributes:
+            missing = _numbers_of(job, head, possible, name) - _numbers_of(job, head, own[own >= 0], name)
+            absent += [f"{name}={job.schema[name].classes[number]}" for number in sorted(missing)]
+    more = f" and {len(absent) - NAMED} more classes" if len(absent) > NAMED else ""
+    return ", ".join(absent[:NAMED]) + more
 
 
 def _numbers_of(job: ExpertJob, head: Head, labels: IntArray, name: str) -> set[int]:

@@ -37,9 +37,11 @@ from ensemble_kit.training.job import EpochLine, ExpertJob
 from ensemble_kit.training.kept import Best, Kept
 from ensemble_kit.training.normalising import normalised_by
 from ensemble_kit.training.objective import Objective
+from ensemble_kit.training.passes import Batch, Passes, cut
 from ensemble_kit.training.phases import Span, spans_of
-from ensemble_kit.training.rows import FoldRows, batches_of
+from ensemble_kit.training.rows import FoldRows, batches_of, not_scored
 from ensemble_kit.training.scoring import mean_scores, out_of_patience, scores
+from ensemble_kit.training.signs import has_stood_still, only_answer
 from ensemble_kit.training.stage import Stage
 from ensemble_kit.training.underway import Underway
 
@@ -59,6 +61,7 @@ class Session:
         rows: see `choose_rows`.
         files: where the fold's files are.
         stop: looked at after every step and every batch that is scored; None = nobody asks.
+        on_notice: told in words, while it trains, what goes wrong; None = the result tells it in the end.
     """
 
     def __init__(
@@ -70,10 +73,13 @@ class Session:
         rows: FoldRows,
         compute: Compute,
         stop: Stop | None = None,
+        on_notice: Callable[[str], None] | None = None,
     ):
         self.job, self.table, self.photos, self.files, self.compute = job, table, photos, files, compute
         self.stop = stop or Stop()
         self.underway: Underway | None = None
+        self.only_answer: str | None = None
+        self.only_answers: list[str | None] = []  # of the epochs scored so far the one class answered, if only one was
         self.saved = time.monotonic()
         self.rows = rows = with_made_up(rows) if job.smote else rows
         self.source = Source(photos.photos, compute)
@@ -101,6 +107,9 @@ class Session:
         self.history: list[dict[str, Any]] = []
         self.held_out: tuple[int, FloatArray] | None = None  # of an epoch sure to be kept, its predictions
         self.notices = list(rows.notices)
+        self.on_notice = on_notice or self.notices.append
+        self.told: set[str] = set()
+        self.passes = Passes(self.back, lambda: self.stage.forget(), self.say)
         self.board = Board(files.path) if job.tensorboard else None
 
     def batches(self, epoch: int) -> list[IntArray]:
@@ -133,6 +142,7 @@ class Session:
             self.average.load(state["ema"])
         self.kept.best = Best(**state["best"]) if state["best"] else None
         self.history = state["history"]
+        self.passes.pieces = state.get("pieces", 1)
         if state.get("underway") is not None:
             self.underway = Underway.load(state["underway"], self.compute.device)
         begun = state.get("where")
@@ -160,6 +170,9 @@ class Session:
 
     def run(self, on_epoch: Callable[[EpochLine], None] | None, on_step: Callable[[int, int], None] | None) -> None:
         """Trains the epochs that are left, phase by phase."""
+        absent = not_scored(self.job, self.rows)
+        if absent and self.next_epoch <= self.job.epochs:
+            self.say(f"no held-out photo of {absent}: its scores say nothing about it; use fewer folds or add photos")
         for span in self.spans:
             if self.next_epoch <= span.last:
                 if self.stage.span != span:
@@ -198,9 +211,9 @@ class Session:
         for batch, (portion, (photos, targets)) in enumerate(batches, underway.batches):
             if portion.opens:
                 stage.open_step(epoch, portion.step, scored)
-            loss = self.loss_of(photos, targets, epoch, batch)
-            stage.backward(loss, portion.share)
-            loss_sum = loss_sum + loss.detach() * len(targets)
+                step: list[Batch] = []
+            step.append(Batch(photos, targets, batch, portion.share))
+            loss_sum = loss_sum + self.passes.add(step) * len(targets)
             n_photos += len(targets)
             if portion.closes:
                 stage.close_step()
@@ -213,6 +226,7 @@ class Session:
                 self.look()
         assert self.underway is not None
         self.refuse_infinite(float(self.underway.loss_sum), epoch)
+        self.refuse_infinite_weights(epoch)
         return self.underway
 
     def open_epoch(self, epoch: int) -> Underway:
@@ -243,6 +257,7 @@ class Session:
     def save_state(self) -> None:
         if self.underway is not None:
             self.refuse_infinite(float(self.underway.loss_sum), self.underway.epoch)
+            self.refuse_infinite_weights(self.underway.epoch)
         self.files.save_state(self.state())
         self.saved = time.monotonic()
 
@@ -251,25 +266,45 @@ class Session:
         lines = [line for line in self.history if line["epoch"] >= self.stage.span.first]
         return tuple(line["macro_f1"] for line in lines if line["macro_f1"] is not None)
 
-    def loss_of(self, photos: Tensor, targets: Tensor, epoch: int, batch: int) -> Tensor:
-        """The mean loss of one batch, photos `(n, height, width, 3)` uint8, ready for the backward pass.
+    def back(self, batch: Batch, pieces: int) -> Tensor:
+        """A batch through the network and back, in so many pieces; returns its mean loss.
 
-        Targets become distributions over the classes that exist under the condition, are smoothed, then mixed.
+        Photos are `(n, height, width, 3)` uint8. Targets become distributions over the classes that exist under the
+        condition, are smoothed, then mixed, over the whole batch.
         """
-        inputs = self.source.compute.inputs(photos, self.preprocess)
-        inputs, shares = self.objective.mixed(inputs, self.objective.targets_of(targets), epoch, batch)
-        with self.compute.autocast():
-            logits = self.source.part(self.network)(inputs)
-        return self.objective(logits, shares)
+        inputs = self.source.compute.inputs(batch.photos, self.preprocess)
+        targets = self.objective.targets_of(batch.targets)
+        inputs, targets = self.objective.mixed(inputs, targets, self.next_epoch, batch.number)
+        mean = torch.zeros((), device=self.compute.device)
+        for piece in cut(len(inputs), pieces):
+            with self.compute.autocast():
+                logits = self.source.part(self.network)(inputs[piece])
+            loss = self.objective(logits, targets[piece])
+            share = (piece.stop - piece.start) / len(inputs)
+            self.stage.backward(loss, share * batch.share)
+            mean = mean + (loss.detach() if share == 1 else loss.detach() * share)
+        return mean
 
-    def refuse_infinite(self, value: float, epoch: int) -> None:
+    def say(self, text: str) -> None:
+        """Tells in words what goes wrong, once."""
+        if text not in self.told:
+            self.told.add(text)
+            self.on_notice(f"{self.job.name}, fold {self.job.fold}: {text}")
+
+    def refuse_infinite(self, value: float, epoch: int, what: str = "the loss is no longer a finite number") -> None:
         if not np.isfinite(value):
             job, phase = self.job, self.stage.phase
             raise DivergedError(
-                f"{job.name}, fold {job.fold}, epoch {epoch}: the loss is no longer a finite number; "
+                f"{job.name}, fold {job.fold}, epoch {epoch}: {what}; "
                 f"try lower rates (head_lr {phase.head_lr / 10:g}, backbone_lr {phase.backbone_lr / 10:g}), "
                 "a longer warm-up, or precision fp32"
             )
+
+    def refuse_infinite_weights(self, epoch: int) -> None:
+        """Before anything is written: a gradient may spoil the weights while the loss before it was still finite."""
+        tensors = [tensor for tensor in self.network.state_dict().values() if tensor.is_floating_point()]
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
+            self.refuse_infinite(float("nan"), epoch, "the weights are no longer finite numbers")
 
     def probs(self, network: Network, rows: IntArray, source: Source) -> FloatArray:
         part, spans = source.part(network), [head.outputs for head in self.heads]
@@ -290,6 +325,9 @@ class Session:
         self.refuse_infinite(float(probs.sum()), epoch)
         truth = self.rows.score_targets.reshape(len(probs), len(self.heads))
         parts = [in_classes(probs, head, self.job.schema) for head in self.heads]
+        only = [only_answer(*two) for two in zip(parts, truth.T, strict=True)]
+        named = [(h.attributes, n) for h, n in zip(self.heads, only, strict=True) if n is not None]
+        self.only_answer = "; ".join(self.job.schema.block(names).joint_names()[n] for names, n in named) or None
         return mean_scores([scores(*three) for three in zip(parts, truth.T, self.rows.classes, strict=True)])
 
     def answering(self, epoch: int) -> Network:
@@ -332,12 +370,29 @@ class Session:
         )
         self.history.append(line.to_json())
         self.underway = None
+        if metrics:
+            self.tell_signs()
         if epoch % self.job.save_every == 0 or self.next_epoch > self.job.epochs:
             self.save_state()
         self.files.write_history(self.history)
         if self.board is not None:
             self.board.add(line)
         return line
+
+    def tell_signs(self) -> None:
+        """Says after a scored epoch what its scores look like, where they look wrong."""
+        before, self.only_answers = self.only_answers[-1:], [*self.only_answers, self.only_answer]
+        rates = f"rates (head_lr {self.stage.phase.head_lr:g}, backbone_lr {self.stage.phase.backbone_lr:g})"
+        if self.only_answer is not None and (before == [self.only_answer] or self.next_epoch > self.job.epochs):
+            self.say(
+                f"every held-out photo is called {self.only_answer}: the model has collapsed to one class; try other "
+                f'{rates}, class_weights = "balanced" or sampler = "balanced"'
+            )
+        if has_stood_still(self.history):
+            self.say(
+                f"the validation loss has stayed at {self.history[-1]['val_loss']:.3f} since the first epoch: nothing "
+                f"is learnt that helps; see the {rates}, what is frozen, and whether the labels belong to the photos"
+            )
 
     def state(self) -> dict[str, Any]:
         return {
@@ -348,6 +403,7 @@ class Session:
             "scheduler": None,  # the rate is a function of the step and the scores so far
             "scaler": None,  # bf16 needs none
             "ema": None if self.average is None else self.average.state(),
+            "pieces": self.passes.pieces,
             "underway": None if self.underway is None else self.underway.state(),
             "best": None if self.kept.best is None else vars(self.kept.best),
             "history": self.history,

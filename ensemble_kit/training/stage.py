@@ -88,7 +88,7 @@ class Stage:
             scores=scores,
         )
         set_rates(self.optimizer, self.schedule(moment))
-        self.optimizer.zero_grad(set_to_none=True)
+        self.forget()
 
     def rates(self) -> dict[str, float]:
         """The rates of the last step, by part of the network."""
@@ -97,6 +97,10 @@ class Stage:
     def backward(self, loss: Tensor, share: float) -> None:
         """Adds a batch's gradient to the step's."""
         torch.autograd.backward(loss if share == 1 else loss * share)
+
+    def forget(self) -> None:
+        """Drops the gradient that a step has so far."""
+        self.optimizer.zero_grad(set_to_none=True)
 
     def close_step(self) -> None:
         """Clips the summed gradient and moves the weights."""

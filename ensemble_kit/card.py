@@ -14,14 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ensemble_kit.arrays import Condition
-from ensemble_kit.errors import DataError, UsageError
+from ensemble_kit.errors import MALFORMED, DataError, UsageError
+from ensemble_kit.files import refuse_special, sha256_json
 from ensemble_kit.graph import check_condition, describe_expert
+from ensemble_kit.predictions import Predictions
 from ensemble_kit.schema import Schema
 
 FORMAT = "ensemble_kit.checkpoint"
 VERSION = 1
 MAX_HEADER = 100_000_000
 """The safetensors format's own limit on its header."""
+
+CARD_SHA256 = "card_sha256"
+"""The card's own hash, in the stored card alone. Releases before 0.4 did not write it."""
 
 KEYS = ("schema", "condition", "heads", "backbone", "preprocess", "train", "metrics", "versions", "tensors_sha256")
 TRAIN_KEYS = ("seed", "fold", "n_folds", "epoch", "samples_sha256", "train_groups_sha256", "held_out_groups_sha256")
@@ -131,7 +136,8 @@ class Card:
             heads = tuple(Head.from_json(head) for head in value["heads"])
             condition = check_condition(value["condition"], schema)
             _check_heads(heads, schema)
-        except (UsageError, DataError, KeyError, TypeError, ValueError, AttributeError) as error:
+            _check_kinds(value)
+        except (UsageError, DataError, *MALFORMED) as error:
             raise DataError(f"{source}: the card contradicts itself ({error})") from None
         plain = {key: value[key] for key in KEYS if key not in ("schema", "condition", "heads")}
         return cls(schema=schema, condition=condition, heads=heads, **plain)
@@ -150,8 +156,27 @@ def _check_heads(heads: tuple[Head, ...], schema: Schema) -> None:
             raise ValueError(f"head {','.join(head.attributes)}: {len(head.classes)} classes in {width} outputs")
         for row in head.classes:
             for name, value in zip(head.attributes, row, strict=True):
-                if head.edges is None:
+                if head.edges is None and head.collapse is None:
                     schema[name].index(value)
+        attributes = [schema[name] for name in head.attributes]
+        collapse = None if head.edges else head.collapse
+        Predictions(attributes, [np.zeros((0, width))], [], classes=head.classes, edges=head.edges, to=collapse)
+
+
+def _check_kinds(value: Mapping[str, Any]) -> None:
+    """What commands read from the card without looking again."""
+    for key in ("backbone", "preprocess", "train", "metrics", "versions"):
+        if not isinstance(value[key], Mapping):
+            raise TypeError(f"{key} must be a table, found {value[key]!r}")
+    texts = {"backbone.name": value["backbone"]["name"], "tensors_sha256": value["tensors_sha256"]}
+    texts |= {"backbone.head": value["backbone"].get("head", "linear")}
+    for key, text in texts.items():
+        if not isinstance(text, str):
+            raise TypeError(f"{key} must be text, found {text!r}")
+    for key in ("seed", "fold", "n_folds", "epoch"):
+        number = value["train"][key]
+        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+            raise TypeError(f"train.{key} must be a whole number, found {number!r}")
 
 
 def read_card(path: Path) -> Card:
@@ -161,21 +186,46 @@ def read_card(path: Path) -> Card:
         DataError: missing file, cut short, not safetensors, without a card, or with one that cannot be used.
     """
     header, size = _read_header(Path(path))
-    ends = [item["data_offsets"][1] for name, item in header.items() if name != "__metadata__"]
+    try:
+        ends = [int(item["data_offsets"][1]) for name, item in header.items() if name != "__metadata__"]
+    except MALFORMED:
+        raise DataError(f"{path}: not a whole safetensors file (its header is damaged); copy it again") from None
     if size != max(ends, default=0):
         raise DataError(f"{path}: expected {max(ends, default=0)} bytes of weights, found {size}; copy the file again")
-    text = (header.get("__metadata__") or {}).get("card")
-    if text is None:
+    stored = header.get("__metadata__") or {}
+    text = stored.get("card")
+    if not isinstance(text, str):
         raise DataError(f'{path}: a safetensors file without a card; expected a checkpoint written by "ens train"')
     try:
         value = json.loads(text)
-    except json.JSONDecodeError as error:
+        sha256 = value.pop(CARD_SHA256, None) if isinstance(value, dict) else None
+        is_as_written = sha256 is None or sha256 == sha256_json(value)
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: the card is not JSON ({error})") from None
+    if not is_as_written:
+        raise DataError(f"{path}: the card was changed since it was written (its hash differs); copy the file again")
     return Card.from_json(value, str(path))
+
+
+def has_card(path: Path) -> bool:
+    """Whether a safetensors file is a checkpoint of this package, and not a plain state dict.
+
+    Raises:
+        DataError: missing file, cut short, or not safetensors.
+    """
+    return "card" in (_read_header(Path(path))[0].get("__metadata__") or {})
+
+
+def refuse_other_weights(path: Path, card: Card, tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Raises DataError unless these are the weights that the card was written with."""
+    expected, found = card.tensors_sha256, tensors_sha256(tensors)
+    if found != expected:
+        raise DataError(f"{path}: expected weights with hash {expected[:12]}, found {found[:12]}; copy the file again")
 
 
 def _read_header(path: Path) -> tuple[dict[str, Any], int]:
     """The safetensors header, and the number of bytes that follow it."""
+    refuse_special(path)
     try:
         with open(path, "rb") as handle:
             start = handle.read(8)
@@ -188,7 +238,7 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
         raise DataError(f"{path}: not readable as a checkpoint ({error.strerror})") from None
     try:
         header = json.loads(text) if len(text) == length else None
-    except (UnicodeDecodeError, json.JSONDecodeError):
+    except (ValueError, RecursionError):
         header = None
     if not isinstance(header, dict) or not all(isinstance(item, dict) for item in header.values()):
         raise DataError(f"{path}: not a whole safetensors file (cut short, or of another kind); copy or train it again")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensemble_kit.arrays import FloatArray
-from ensemble_kit.errors import DataError
+from ensemble_kit.errors import MALFORMED, DataError, UsageError
 from ensemble_kit.files import sha256_json
 from ensemble_kit.ids import ids_sha256
 from ensemble_kit.predictions import load_predictions, read_prediction_json, read_problems
@@ -50,7 +50,7 @@ def saved_tta(folder: Path, key: str = "tta") -> tuple[str, ...]:
     """
     try:
         return tuple(str(name) for name in read_prediction_json(folder)["created"].get(key, ()))
-    except (DataError, KeyError, TypeError, AttributeError):
+    except (DataError, UsageError, *MALFORMED):
         return ()
 
 
@@ -73,7 +73,7 @@ def saved_layers(
             for expert, entry in experts
             for layer, voter in zip(expert.layers, entry["voters"], strict=True)
         }
-    except (DataError, KeyError, TypeError, AttributeError):
+    except (DataError, UsageError, *MALFORMED):
         return {}
 
 

@@ -40,6 +40,10 @@ class StoppedError(EnsembleKitError):
     exit_code = 75
 
 
+MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+"""What taking a stored value apart raises when it is of another shape than it was written in."""
+
+
 def nearest(name: str, options: Iterable[str]) -> str:
     """Returns `'; did you mean "x"?'` or the full list of options, ready to end an error message."""
     known = [str(option) for option in options]

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ensemble_kit.errors import BusyError, DataError
+from ensemble_kit.errors import MALFORMED, BusyError, DataError, UsageError
 
 
 @contextmanager
@@ -145,6 +145,22 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path}: not readable as JSON ({error})") from None
 
 
+@contextmanager
+def taking_apart(path: Path) -> Iterator[None]:
+    """What a stored value of another shape makes the block raise becomes one line that names the file.
+
+    Raises:
+        DataError: in place of `UsageError`, `KeyError` and the like.
+    """
+    try:
+        yield
+    except UsageError as error:
+        raise DataError(f"{path}: {error}") from None
+    except MALFORMED as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(f"{path}: not what was written there ({reason}); restore the file, or make it again") from None
+
+
 def read_array(path: Path, *, memory_map: bool = False) -> np.ndarray[Any, Any]:
     """Reads a `.npy` file without unpickling anything.
 
@@ -153,11 +169,15 @@ def read_array(path: Path, *, memory_map: bool = False) -> np.ndarray[Any, Any]:
     """
     refuse_special(path)
     try:
-        return np.load(path, mmap_mode="r" if memory_map else None, allow_pickle=False)  # type: ignore[no-any-return]
+        found = np.load(path, mmap_mode="r" if memory_map else None, allow_pickle=False)
+        if not isinstance(found, np.ndarray):
+            found.close()
+            raise ValueError("an archive of arrays")
     except FileNotFoundError:
         raise DataError(f"{path}: expected an array file (.npy), found none") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: not readable as an array ({error})") from None
+    except Exception as error:  # numpy reads the header as Python text: whatever its tokens make it raise
+        raise DataError(f"{path}: not readable as an array ({' '.join(str(error).split())})") from None
+    return found
 
 
 def hold(path: Path, doing: str) -> int:

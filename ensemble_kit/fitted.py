@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ensemble_kit.arrays import FloatArray
-from ensemble_kit.errors import DataError, EnsembleKitError, UsageError, nearest
+from ensemble_kit.errors import MALFORMED, DataError, EnsembleKitError, UsageError, nearest
 from ensemble_kit.files import read_json, write_json
 
 FORMAT, VERSION = "ensemble_kit fitted", 1
@@ -217,12 +217,14 @@ def _weights_by_place(item: Fitted) -> dict[str, Mapping[str, float]]:
 def _read_item(item: Any, who: str) -> Fitted:
     if not isinstance(item, Mapping) or not {"kind", "where", "value"} <= set(item):
         raise DataError(f"{who}: expected kind, where and value, found {item!r}")
-    if item["kind"] not in KINDS:
+    if not isinstance(item["kind"], str) or item["kind"] not in KINDS:
         raise DataError(f'{who}: unknown kind "{item["kind"]}"{nearest(item["kind"], KINDS)}')
     try:
         return Fitted(item["kind"], item["where"], _class_of(item["kind"]).from_json(item["value"]))
     except EnsembleKitError as error:
         raise DataError(f"{who}: {error}") from None
+    except MALFORMED as error:
+        raise DataError(f"{who}: not what was saved ({type(error).__name__}: {error}); fit it again") from None
 
 
 def _class_of(kind: str) -> Any:

@@ -96,7 +96,10 @@ class Graph:
         lists = value.values() if isinstance(value, Mapping) else [None]
         if not all(isinstance(parents, list) and all(isinstance(p, str) for p in parents) for parents in lists):
             raise DataError('graph: expected {"node": ["parent", ...]}, as in {"mask": [], "age": ["mask"]}')
-        return cls(value)
+        try:
+            return cls(value)
+        except UsageError as error:
+            raise DataError(str(error)) from None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Graph) and self.nodes == other.nodes

@@ -22,7 +22,16 @@ import numpy as np
 from ensemble_kit.arrays import Condition, FloatArray, IntArray
 from ensemble_kit.card import Head, read_card
 from ensemble_kit.errors import DataError, UsageError
-from ensemble_kit.files import read_array, read_json, sha256_bytes, sha256_file, sha256_json, slug, write_json
+from ensemble_kit.files import (
+    read_array,
+    read_json,
+    sha256_bytes,
+    sha256_file,
+    sha256_json,
+    slug,
+    taking_apart,
+    write_json,
+)
 from ensemble_kit.graph import Graph, check_condition, describe_expert
 from ensemble_kit.predictions import Predictions
 from ensemble_kit.schema import Schema
@@ -55,6 +64,7 @@ class FinishedFold:
     checkpoint_sha256: str
     heads: tuple[Head, ...] = ()
     seed: int = 0
+    oof_sha256: str = ""
 
     def answers(self, attributes: tuple[str, ...], condition: Condition) -> bool:
         """Whether it, or one of its heads, is an expert of these attributes under this condition."""
@@ -79,7 +89,11 @@ class FinishedFold:
 
 def held_out_probs(fold: FinishedFold) -> FloatArray:
     """What a finished fold answers for the photos that it held out, `(n_held_out, n_columns)`."""
-    return read_array(fold.folder / "oof.npy")
+    file = fold.folder / "oof.npy"
+    probs = read_array(file)
+    if fold.oof_sha256 and sha256_file(file) != fold.oof_sha256:
+        raise DataError(f"{file}: changed since its training (hash differs); restore it or train with --restart")
+    return probs
 
 
 @dataclass(frozen=True)
@@ -101,6 +115,7 @@ class Run:
                 f'{folder}: expected a run (a folder with run.json), found none; train one with "ens train"'
             )
         info = read_json(info_file)
+        _check_info(info_file, info)
         missing = [key for key in KEYS if not isinstance(info, dict) or key not in info]
         if missing or info["format"] != FORMAT or info["version"] != VERSION:
             found = f"no {missing[0]}" if missing else f"{info['format']} version {info['version']}"
@@ -217,10 +232,12 @@ class Run:
 
     @cached_property
     def folds(self) -> IntArray:
-        import pandas as pd
+        from ensemble_kit.data.rows import read_rows
 
-        column = pd.read_csv(self.folder / "samples.csv", usecols=["fold"], dtype=str)["fold"]
-        return np.asarray(column.astype("int64"), dtype=np.int64)
+        file = self.folder / "samples.csv"
+        column = read_rows(file, ["fold"])["fold"]
+        with taking_apart(file):
+            return np.array([int(text) for text in column], dtype=np.int64)
 
     def expert_folder(self, attributes: Sequence[str], condition: Condition) -> Path:
         return self.folder / "experts" / expert_slug(attributes, condition)
@@ -237,8 +254,10 @@ class Run:
         found: list[tuple[tuple[str, ...], Condition, str]] = []
         for expert_file in sorted((self.folder / "experts").glob("*/expert.json")):
             expert = read_json(expert_file)
-            condition = check_condition(expert["condition"], self.schema)
-            found.append((tuple(expert["attributes"]), condition, str(expert["settings"].get("heads", "joint"))))
+            with taking_apart(expert_file):
+                condition = check_condition(expert["condition"], self.schema)
+                names = tuple(self.schema[name].name for name in expert["attributes"])
+                found.append((names, condition, str(expert["settings"].get("heads", "joint"))))
         return found
 
     def finished(self) -> list[FinishedFold]:
@@ -246,16 +265,19 @@ class Run:
         found = []
         for expert_file in sorted((self.folder / "experts").glob("*/expert.json")):
             expert = read_json(expert_file)
-            condition = check_condition(expert["condition"], self.schema)
+            with taking_apart(expert_file):
+                condition = check_condition(expert["condition"], self.schema)
+                names = tuple(self.schema[name].name for name in expert["attributes"])
             for done_file in sorted(expert_file.parent.glob("fold*/DONE")):
                 done = read_json(done_file)
                 if not isinstance(done, dict) or not {"fold", "best_sha256"} <= set(done):
                     raise DataError(f"{done_file}: not what a finished fold leaves; train it anew with --restart")
-                names = tuple(expert["attributes"])
-                heads = tuple(Head.from_json(head) for head in done.get("heads", ()))
-                seed = int(done.get("identity", {}).get("settings", {}).get("seed", 0))
-                number, sha256 = int(done["fold"]), str(done["best_sha256"])
-                found.append(FinishedFold(names, condition, number, done_file.parent, sha256, heads, seed))
+                with taking_apart(done_file):
+                    heads = tuple(Head.from_json(head) for head in done.get("heads", ()))
+                    seed = int(done.get("identity", {}).get("settings", {}).get("seed", 0))
+                    number, sha256 = int(done["fold"]), str(done["best_sha256"])
+                    oof_sha256 = str(done.get("oof_sha256", ""))
+                found.append(FinishedFold(names, condition, number, done_file.parent, sha256, heads, seed, oof_sha256))
         return sorted(found, key=self._order)
 
     def _order(self, fold: FinishedFold) -> tuple[Any, ...]:
@@ -289,7 +311,12 @@ class Run:
         described = self.predictions_folder(name) / "predictions.json"
         if not described.is_file():
             return False
-        experts = read_json(described)["experts"]
+        experts = read_json(described)
+        with taking_apart(described):
+            return self._made_by(experts["experts"], checkpoints)
+
+    @staticmethod
+    def _made_by(experts: Sequence[Any], checkpoints: Collection[str]) -> bool:
         return {str(voter["checkpoint_sha256"]) for expert in experts for voter in expert["voters"]} == set(checkpoints)
 
     def predictions_folder(self, name: str) -> Path:
@@ -381,6 +408,21 @@ def expert_slug(attributes: Sequence[str], condition: Condition) -> str:
     words = [*attributes, *condition, *(name for classes in condition.values() for name in classes)]
     plain = all(word == slug(word) for word in words)
     return slug(text) if plain else f"{slug(text)}-{sha256_bytes(text.encode())[:6]}"
+
+
+def _check_info(file: Path, info: Any) -> None:
+    """Refuses a `run.json` whose entries are of another kind than the ones that were written."""
+    with taking_apart(file):
+        if not isinstance(info, dict):
+            raise TypeError(f"expected a table, found {type(info).__name__}")
+        kinds = {"n_folds": int, "data": str, "layout": str, "photo_root": str, "combine": dict, "samples_sha256": str}
+        for key, kind in kinds.items():
+            if key in info and not isinstance(info[key], kind):
+                raise TypeError(f"{key} is {info[key]!r}")
+        later = [info.get("predict") or {}, info.get("extra") or {}]
+        views, roots = later[0].get("tta", []), later[1].get("roots", {})
+        if not isinstance(views, list) or not all(isinstance(text, str) for text in [*views, *roots.values()]):
+            raise TypeError(f"predict and extra are {later!r}")
 
 
 def _texts(roots: Mapping[str, Path]) -> dict[str, str]:

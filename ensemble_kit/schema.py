@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ensemble_kit.arrays import IntArray
-from ensemble_kit.errors import DataError, UsageError, nearest
+from ensemble_kit.errors import MALFORMED, DataError, UsageError, nearest
 
 MAX_JOINT = 65_536
 """Above this a table of joint probabilities is the wrong tool: score the attributes apart."""
@@ -267,7 +267,9 @@ class Schema:
         try:
             attributes = [Attribute(a["name"], a["classes"], a["borders"]) for a in value["attributes"]]
             return cls(*attributes, paths=value["paths"])
-        except (KeyError, TypeError) as error:
+        except UsageError as error:
+            raise DataError(str(error)) from None
+        except MALFORMED as error:
             raise DataError(f"schema: not a stored schema ({type(error).__name__}: {error})") from None
 
     def __eq__(self, other: object) -> bool:

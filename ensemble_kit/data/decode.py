@@ -13,7 +13,7 @@ import numpy as np
 
 from ensemble_kit.arrays import ByteArray
 from ensemble_kit.data.preparers import Preparer, find_preparer, run_steps
-from ensemble_kit.errors import DataError, UsageError, nearest
+from ensemble_kit.errors import MALFORMED, DataError, UsageError, nearest
 from ensemble_kit.files import kind_of
 from ensemble_kit.named import name_of
 
@@ -28,6 +28,9 @@ MAX_PIXELS = 80_000_000
 
 MAX_BYTES = 400_000_000
 """Above this a file is refused before it is read: `MAX_PIXELS` of four bytes each are less."""
+
+MAX_SIDE = 8192
+"""Pixels of a side that photos are resized to; a card that says more would fill the memory."""
 
 ORIENTATION = 0x0112
 """The EXIF tag that says how the camera was held."""
@@ -72,11 +75,11 @@ class Preprocess:
     window: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        _check("size", self.size, 2, lambda value: value >= 1 and value == int(value), "whole numbers from 1")
+        _check("size", self.size, 2, _is_side, "whole numbers from 1")
         _check("crop", self.crop, 2, _is_crop, "shares above 0 and at most 1, or whole numbers of pixels")
         _check("crop_at", self.crop_at, 2, lambda value: 0 <= value <= 1, "shares from 0 to 1")
         if self.window is not None:
-            _check("window", self.window, 2, lambda value: value >= 1 and value == int(value), "whole numbers from 1")
+            _check("window", self.window, 2, _is_side, "whole numbers from 1")
             object.__setattr__(self, "window", tuple(int(value) for value in self.window))
             if any(inner > outer for inner, outer in zip(self.window, self.size, strict=True)):
                 raise UsageError(f"preprocessing: the window {self.window} is larger than the size {self.size}")
@@ -117,8 +120,12 @@ class Preprocess:
         try:
             steps = [(preparers or {}).get(step, step) for step in value.get("prepare", ())]
             return cls(**{**value, "prepare": tuple(steps)})
-        except UsageError as error:
+        except (UsageError, *MALFORMED) as error:
             raise DataError(f"preprocessing: {error}") from None
+
+
+def _is_side(value: float) -> bool:
+    return 1 <= value <= MAX_SIDE and value == int(value)
 
 
 def _is_crop(value: float) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ensemble_kit.errors import DataError
+from ensemble_kit.files import refuse_special
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,10 @@ def read_rows(path: Path, required: Sequence[str], *, strip: bool = True) -> Row
     Raises:
         DataError: no such file, not UTF-8, no header, a column missing or named twice, or a line of another length.
     """
+    refuse_special(path)
     try:
         with open(path, encoding="utf-8-sig", newline="") as handle:
-            reader = csv.reader(handle, strict=True)
+            reader = csv.reader(_without_nul(path, handle), strict=True)
             records = [
                 (reader.line_num, [cell.strip() for cell in record] if strip else record) for record in reader if record
             ]
@@ -76,6 +78,14 @@ def read_rows(path: Path, required: Sequence[str], *, strip: bool = True) -> Row
             raise DataError(f"{path} line {line}: expected {len(header)} values, found {len(record)}; mend that line")
     columns = {name: [record[column] for _, record in records[1:]] for column, name in enumerate(header)}
     return Rows(Path(path), columns, [line for line, _ in records[1:]])
+
+
+def _without_nul(path: Path, lines: Iterable[str]) -> Iterator[str]:
+    """Refuses NUL characters: names that differ by one alone are the same name to numpy and to the file system."""
+    for number, line in enumerate(lines, 1):
+        if "\0" in line:
+            raise DataError(f"{path} line {number}: found a NUL character; this is no text, save the table anew")
+        yield line
 
 
 def check_columns(path: Path, found: Sequence[str], required: Sequence[str]) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ensemble_kit.card import has_card, read_card, refuse_other_weights
 from ensemble_kit.errors import DataError, UsageError, nearest
-from ensemble_kit.files import sha256_file
+from ensemble_kit.files import refuse_special, sha256_file
 from ensemble_kit.models.families import Backbone, Builder, Size, densenet, is_sized, resnet, timm, vgg
 from ensemble_kit.named import name_of
 
@@ -134,10 +135,13 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    refuse_special(path)
     try:
         state: dict[str, Tensor] = load_file(path)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise DataError(f"{path}: not readable as safetensors weights ({error})") from None
+    if has_card(path):
+        refuse_other_weights(path, read_card(path), {name: tensor.numpy() for name, tensor in state.items()})
     return state
 
 

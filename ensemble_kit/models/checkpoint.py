@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ensemble_kit.card import Card, read_card, tensors_sha256
-from ensemble_kit.errors import DataError, UsageError
-from ensemble_kit.files import write_bytes
+from ensemble_kit.card import CARD_SHA256, Card, read_card, refuse_other_weights, tensors_sha256
+from ensemble_kit.data.decode import Preprocess
+from ensemble_kit.errors import MALFORMED, DataError, UsageError
+from ensemble_kit.files import sha256_json, write_bytes
 from ensemble_kit.models.backbones import Builder, find_backbone
 from ensemble_kit.models.heads import HeadBuilder, Network, make_network, parts_of
 
@@ -30,7 +31,8 @@ def save_checkpoint(path: Path, network: nn.Module, card: Card) -> Card:
 
     tensors = tensors_of(network)
     full = replace(card, tensors_sha256=tensors_sha256(tensors))
-    text = json.dumps(full.to_json(), allow_nan=False, ensure_ascii=False)
+    content = full.to_json()
+    text = json.dumps({**content, CARD_SHA256: sha256_json(content)}, allow_nan=False, ensure_ascii=False)
     write_bytes(path, save(tensors, metadata={"card": text}))
     return full
 
@@ -57,18 +59,17 @@ def load_expert(
     card = read_card(path)
     try:
         tensors = load_file(path)
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, *MALFORMED) as error:
         raise DataError(f"{path}: not readable as safetensors ({error}); copy or train it again") from None
-    found = tensors_sha256(tensors)
-    if found != card.tensors_sha256:
-        expected = card.tensors_sha256
-        raise DataError(f"{path}: expected weights with hash {expected[:12]}, found {found[:12]}; copy the file again")
+    refuse_other_weights(path, card, tensors)
     try:
         backbone, n_features = find_backbone(card.backbone["name"], backbones, seen_size(card)).build()
         head = card.backbone.get("head", "linear")
         network = make_network(backbone, n_features, parts_of(card.heads), (heads or {}).get(head, head))
     except UsageError as error:
         raise DataError(f"{path}: {error}") from None
+    except (RuntimeError, MemoryError, *MALFORMED) as error:
+        raise DataError(f"{path}: its network cannot be built ({_first_line(error)})") from None
     try:
         network.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})
     except RuntimeError as error:
@@ -78,10 +79,10 @@ def load_expert(
 
 def seen_size(card: Card) -> tuple[int, int] | None:
     """(height, width) of what the network sees, where the card says it."""
-    seen = card.preprocess.get("window") or card.preprocess.get("size")
-    return (int(seen[0]), int(seen[1])) if seen else None
+    size, window = card.preprocess.get("size"), card.preprocess.get("window")
+    return Preprocess(size, window=window).seen if size else None
 
 
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[1] if len(lines) > 1 else lines[0]
+    return lines[1] if len(lines) > 1 else (lines or [type(error).__name__])[0]

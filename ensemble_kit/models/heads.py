@@ -135,8 +135,8 @@ def find_head(head: str | HeadBuilder) -> HeadBuilder:
         raise UsageError(f'no head "{name}"{nearest(name, HEADS)}')
     if not equals:
         return HEADS[name]
-    if name == "linear" or not value.isdigit() or int(value) < 1:
-        raise UsageError(f'head: expected linear, deep=256 or conv=128 (a width from 1), found "{head}"')
+    if name == "linear" or not (value.isascii() and value.isdigit() and len(value) <= 5) or int(value) < 1:
+        raise UsageError(f'head: expected linear, deep=256 or conv=128 (a width from 1 to 99999), found "{head}"')
     return lambda n_features, numbers: HEADS[name](n_features, numbers, int(value))
 
 

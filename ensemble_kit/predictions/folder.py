@@ -17,8 +17,17 @@ from typing import Any
 import numpy as np
 
 from ensemble_kit.arrays import FloatArray, IdArray, IntArray
-from ensemble_kit.errors import DataError, UsageError
-from ensemble_kit.files import read_array, read_json, sha256_file, slug, write_array, write_csv, write_json
+from ensemble_kit.errors import MALFORMED, DataError, UsageError
+from ensemble_kit.files import (
+    read_array,
+    read_json,
+    refuse_special,
+    sha256_file,
+    slug,
+    write_array,
+    write_csv,
+    write_json,
+)
 from ensemble_kit.graph import check_condition
 from ensemble_kit.ids import check_unique, decode_ids, encode_ids, ids_sha256, match_ids
 from ensemble_kit.predictions.array import Predictions
@@ -159,7 +168,7 @@ def load_predictions(folder: Path, *, memory_map: bool = True, verify: bool = Tr
     ids = _read_ids(folder / "ids.npy", content.get("ids_sha256"))
     try:
         return [_read_expert(folder, entry, schema, ids, memory_map, verify) for entry in content["experts"]]
-    except (KeyError, TypeError, AttributeError, UsageError) as error:
+    except (UsageError, *MALFORMED) as error:
         raise DataError(f"{folder / 'predictions.json'}: not readable ({type(error).__name__}: {error})") from None
 
 
@@ -170,6 +179,7 @@ def read_problems(folder: Path) -> list[tuple[str, str, str]]:
         DataError: `errors.csv` is missing or not readable.
     """
     path = Path(folder) / "errors.csv"
+    refuse_special(path)
     try:
         with open(path, encoding="utf-8", newline="") as handle:
             rows = list(csv.reader(handle))[1:]

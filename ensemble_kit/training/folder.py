@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,6 +117,7 @@ class FoldFolder:
         found = [self.path / name for name in (STATE, PREVIOUS) if (self.path / name).is_file()]
         for path in found:
             try:
+                _refuse_flipped(path)
                 content = torch.load(path, map_location="cpu", weights_only=True)
             except Exception:  # noqa: S112  # torch raises half a dozen kinds for a damaged file
                 continue
@@ -170,6 +172,14 @@ class FoldFolder:
         finally:
             (self.path / LOCK).unlink(missing_ok=True)
             os.close(handle)
+
+
+def _refuse_flipped(path: Path) -> None:
+    """Raises ValueError or BadZipFile where a bit of a state is not as it was written: torch itself does not look."""
+    with zipfile.ZipFile(path) as parts:
+        damaged = parts.testzip()
+    if damaged is not None:
+        raise ValueError(damaged)
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -28,6 +28,9 @@ from ensemble_kit.schema import Schema
 AROUND = 3
 """Whole numbers looked at on each side of a border."""
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a cell begins with that spreadsheets take for a formula."""
+
 Progress = Callable[[int, int], None]
 
 
@@ -169,7 +172,13 @@ def check_data(
         eval=parts[1] if len(parts) > 1 else None,
         folds=fold_report,
         fixes=fixed,
-        notices=(*map(str, other_data), *LAYOUTS[name].notices(data), *notices, *extra_notices(trained)),
+        notices=(
+            *map(str, other_data),
+            *LAYOUTS[name].notices(data),
+            *notices,
+            *extra_notices(trained),
+            *_formula_notice(tables, schema),
+        ),
         problems=tuple(_by_file(found)),
         altered=tuple(altered),
     )
@@ -184,6 +193,19 @@ def _by_file(problems: Sequence[Problem]) -> list[Problem]:
     """Grouped by file; files in the order in which they first came up."""
     order = {path: number for number, path in enumerate(dict.fromkeys(p.path for p in problems))}
     return sorted(problems, key=lambda problem: order[problem.path])
+
+
+def _formula_notice(tables: Sequence[SampleTable], schema: Schema) -> list[str]:
+    """Names that a spreadsheet would take for formulas: written as they are, since files are joined by them."""
+    classes = [name for attribute in schema.attributes for name in attribute.classes]
+    names = [*classes, *(str(name) for table in tables for name in [*table.ids.tolist(), *table.groups.tolist()])]
+    found = list(dict.fromkeys(name for name in names if name.startswith(FORMULA)))
+    if not found:
+        return []
+    return [
+        f"{len(found):,} names begin with =, +, - or @, first {found[0]!r}; written tables hold them as they are, "
+        "and a spreadsheet would run them as formulas: import such tables as text"
+    ]
 
 
 def _part(table: SampleTable, sizes: dict[str, int]) -> PartReport:

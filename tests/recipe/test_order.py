@@ -1,0 +1,130 @@
+"""Default < recipe < `ENS_*` < flag, for every field of the settings, through the commands' own parser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from other_values import OTHER_VALUES
+from task_text import SCHEMA_TEXT
+from typer.testing import CliRunner
+
+from ensemble_kit.cli import app as whole_app
+from ensemble_kit.cli.training_options import DATA_OPTIONS, TRAIN_OPTIONS, training_command
+from ensemble_kit.recipe.load import load_recipe
+from ensemble_kit.recipe.settings import CombineSettings, DataSettings, TrainSettings
+
+SECOND: dict[str, Any] = {
+    "window": (32, 32),
+    "prepare": ("equalize",),
+    "normalise": "imagenet",
+    "augment_share": 0.25,
+    "backbone_lr": 0.125,
+    "feature_views": 3,
+    "mix": ("cutmix",),
+    "freeze": ("layer2",),
+    "balance_by": ("gender",),
+    "channels_last": True,
+    "threads": 3,
+    "seeds": (1, 2, 3),
+    "borders": (25.0, 55.0),
+    "leave_out": ((27.0, 29.0),),
+    "columns": "years",
+}
+"""A further value of each key whose default cannot be typed."""
+DATA_VALUES: dict[str, tuple[Any, Any]] = {
+    "folds": (5, 3),
+    "val_ratio": (0.2, 0.3),
+    "fold_seed": (0, 7),
+    "layout": ("auto", "table"),
+}
+"""Key -> two values. Files of fixes and extra photos are made absolute, see test_commands."""
+BESIDE = {"smote": "freeze = ['backbone']\nfeature_views = 0\n", "soup": "keep = 'every 1'\n"}
+
+
+def typed(value: Any) -> str:
+    if isinstance(value, tuple) and value and isinstance(value[0], tuple):
+        return ",".join(f"{first:g}-{last:g}" for first, last in value)
+    if isinstance(value, tuple):
+        return ",".join(typed(item) for item in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def flags(name: str, value: Any) -> list[str]:
+    option = name.replace("_", "-")
+    return [f"--{'' if value else 'no-'}{option}"] if isinstance(value, bool) else [f"--{option}", typed(value)]
+
+
+def written(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return f"{name} = {str(value).lower()}\n"
+    if isinstance(value, tuple):
+        items = [typed((item,)) if isinstance(item, tuple) else item for item in value]
+        return f"{name} = {items!r}\n"
+    return f"{name} = {value!r}\n"
+
+
+def resolved(text: str, words: list[str], environment: dict[str, str], tmp_path: Path) -> tuple[Any, Any]:
+    """The settings of a training and of the data, as a training command resolves them."""
+    file = tmp_path / "task.toml"
+    file.write_text(SCHEMA_TEXT + text)
+    found: list[tuple[Any, Any]] = []
+
+    @training_command
+    def train(
+        data: Path | None,
+        run: Path | None,
+        edits: list[str],
+        division: dict[str, Any],
+        flags: dict[str, Any],
+    ) -> None:
+        recipe = load_recipe(file).with_train(flags).with_data(division)
+        found.append((recipe.settings_for(["age"]), recipe.data))
+
+    app = typer.Typer()
+    app.command()(train)
+    result = CliRunner().invoke(app, words, env=environment, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return found[0]
+
+
+@pytest.mark.parametrize("name", sorted(set(TrainSettings.model_fields) - {"phases"}))
+def test_every_training_setting_obeys_the_order(name: str, tmp_path: Path) -> None:
+    default, other = getattr(TrainSettings(), name), OTHER_VALUES[name]  # type: ignore[call-arg]
+    first = SECOND.get(name, default)
+    variable, beside = f"ENS_{name.upper()}", BESIDE.get(name, "")
+    recipe = f"[train]\n{beside}{written(name, other)}"
+
+    def value(text: str, words: list[str], environment: dict[str, str]) -> Any:
+        return getattr(resolved(text, words, environment, tmp_path)[0], name)
+
+    assert value("", [], {}) == default
+    assert value(recipe, [], {}) == other
+    assert value(recipe, [], {variable: typed(first)}) == first
+    assert value(recipe, flags(name, other), {variable: typed(first)}) == other
+
+
+@pytest.mark.parametrize("name", DATA_VALUES)
+def test_every_data_setting_obeys_the_order(name: str, tmp_path: Path) -> None:
+    first, other = DATA_VALUES[name]
+
+    def value(text: str, words: list[str], environment: dict[str, str]) -> Any:
+        return getattr(resolved(text, words, environment, tmp_path)[1], name)
+
+    variable, recipe = f"ENS_{name.upper()}", f"[data]\n{written(name, other)}"
+    assert value("", [], {}) == getattr(DataSettings(), name)  # type: ignore[call-arg]
+    assert value(recipe, [], {}) == other
+    assert value(recipe, [], {variable: typed(first)}) == first
+    assert value(recipe, flags(name, other), {variable: typed(first)}) == other
+
+
+def test_no_setting_is_without_flag_and_variable() -> None:
+    assert set(TRAIN_OPTIONS) == set(TrainSettings.model_fields) - {"phases"}
+    assert set(DATA_OPTIONS) == set(DataSettings.model_fields) - {"path"}  # --data
+    commands = typer.main.get_command(whole_app).commands  # type: ignore[attr-defined]
+    combine = {parameter.name: parameter.envvar for parameter in commands["combine"].params}
+    expected: dict[str, str | None] = {name: f"ENS_{name.upper()}" for name in CombineSettings.model_fields}
+    expected["borders"] = None  # ENS_BORDERS are the training's, of one attribute
+    assert {name: combine.get(name) for name in CombineSettings.model_fields} == expected

@@ -187,7 +187,7 @@ def hold(path: Path, doing: str) -> int:
         doing: what is done to the file's folder, in the passive: "trained".
 
     Returns:
-        A handle, to be closed once the file is removed: that lets go of it.
+        A handle for `let_go`.
 
     Raises:
         BusyError: another process holds it.
@@ -205,8 +205,29 @@ def hold(path: Path, doing: str) -> int:
         if path.exists() and path.stat().st_ino == os.fstat(handle).st_ino:
             os.truncate(handle, 0)
             os.write(handle, f"process {os.getpid()}".encode())
+            _held.add(handle)
             return handle
         os.close(handle)  # the holder before removed the file between our two calls
+
+
+def let_go(path: Path, handle: int) -> None:
+    """Ends what `hold` began."""
+    path.unlink(missing_ok=True)
+    _held.discard(handle)
+    os.close(handle)
+
+
+_held: set[int] = set()
+
+
+def _forget_held() -> None:
+    """Forked workers hold nothing: they may outlive, by seconds, a process that was killed."""
+    while _held:
+        os.close(_held.pop())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_held)
 
 
 def sha256_bytes(data: bytes) -> str:

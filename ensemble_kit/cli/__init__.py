@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from typing import Annotated
 
 import typer
@@ -76,7 +77,8 @@ def _stop(number: int, frame: object) -> None:  # noqa: ARG001
 
 def main() -> None:
     """The entry point `ens`. Errors made on purpose end in one line and their exit code, never in a traceback."""
-    signal.signal(signal.SIGTERM, _stop)  # while it trains, a training has its own handler
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _stop)  # while it trains, a training has its own handler
     try:
         app(prog_name="ens")
     except EnsembleKitError as error:

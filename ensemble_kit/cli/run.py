@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ensemble_kit.cli.options import DryRun, Json, given
-from ensemble_kit.cli.train import Restart
+from ensemble_kit.cli.train import Restart, Resume
 from ensemble_kit.cli.training_options import run_folder, training_command
 from ensemble_kit.errors import UsageError
 
@@ -18,6 +18,7 @@ from ensemble_kit.errors import UsageError
 def run(
     recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped recipe.")],
     restart: Restart = False,
+    resume: Resume = False,
     dry_run: DryRun = False,
     variant: Annotated[str | None, typer.Option("--variant", help="One of the recipe's variants.")] = None,
     all_variants: Annotated[
@@ -37,6 +38,7 @@ def run(
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.recipe.load import load_recipe
     from ensemble_kit.recipe.planning import plan_run
+    from ensemble_kit.recipe.run import check_resume
     from ensemble_kit.recipe.votes import members_of, vote_members
     from ensemble_kit.recipe.whole import run_recipe
 
@@ -53,6 +55,7 @@ def run(
     }
     places = {one.name: one.place or _folder_of(one.told, run, one.short) for one in members}
     chosen |= {places[one.name]: one.recipe for one in members if one.recipe is not None}
+    check_resume(resume, restart, list(chosen))
     with TerminalWatcher() as watcher:
         for folder, one in chosen.items():
             laid = one.with_data(division).with_train(flags)

@@ -25,6 +25,9 @@ MaskState = Annotated[
 ]
 Fold = Annotated[list[int] | None, typer.Option("--fold", help="Train only this fold (0 is first); may be repeated.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Train anew what this run already holds.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="There must be something to go on with; without it one begins or goes on.")
+]
 
 MASK_TASK = ("mask", "gender", "age")
 
@@ -36,6 +39,7 @@ def train(
     fold: Fold = None,
     recipe: RecipeName = DEFAULT_RECIPE,
     restart: Restart = False,
+    resume: Resume = False,
     dry_run: DryRun = False,
     *,
     data: Path | None,
@@ -53,9 +57,10 @@ def train(
     from ensemble_kit.recipe.experts import has_borders
     from ensemble_kit.recipe.load import ExpertSpec, load_recipe
     from ensemble_kit.recipe.resolved import save_resolved
-    from ensemble_kit.recipe.run import check_experts, open_run
+    from ensemble_kit.recipe.run import check_experts, check_resume, open_run
     from ensemble_kit.recipe.settings import MEASURED
     from ensemble_kit.recipe.train import train_experts
+    from ensemble_kit.runs import expert_slug
 
     chosen = load_recipe(recipe, edits).with_data(division)
     names = chosen.names_of(attribute.split(","))
@@ -68,6 +73,8 @@ def train(
     if measured and not has_borders(chosen.schema, names):
         raise UsageError(f"{' and '.join(measured)}: about a measured attribute; {attribute} is none")
     check_experts(chosen, data, [spec])
+    place = run_folder(run, chosen.name) / "experts" / expert_slug(names, spec.condition)
+    check_resume(resume, restart, [place])
     with TerminalWatcher() as watcher:
         node = chosen.graph.node_of(names)
         if node and not set(some) <= set(node.parents):

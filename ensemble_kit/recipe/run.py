@@ -99,6 +99,26 @@ def check_experts(recipe: Recipe, data: Path | None, specs: Sequence[ExpertSpec]
         check_start(settings.weights)
 
 
+def check_resume(resume: bool, restart: bool, places: Sequence[Path]) -> None:
+    """Going on is what every command does; `--resume` says that there must be something to go on with.
+
+    Args:
+        places: run folders, or folders of experts.
+
+    Raises:
+        UsageError: together with `--restart`.
+        DataError: none of the places holds a training, begun or done.
+    """
+    if resume and restart:
+        raise UsageError("--resume goes on with what is there, --restart trains it anew; leave one of them out")
+    names = ("state.pt", "state.prev.pt", "DONE")
+    if resume and not any(next(place.rglob(f"fold*/{name}"), None) for place in places for name in names):
+        raise DataError(
+            f"--resume: expected a training to go on with in {places[0]}, found none; name its run with --run, or "
+            "leave --resume out to begin"
+        )
+
+
 def check_predict(recipe: Recipe) -> None:
     """Raises UsageError where `[predict]` names no view."""
     from ensemble_kit.models.views import find_views

@@ -14,7 +14,7 @@ import torch
 
 from ensemble_kit.card import Card, Head, read_card
 from ensemble_kit.errors import DataError
-from ensemble_kit.files import hold, read_json, replacing, sha256_file, sha256_json, write_json, write_text
+from ensemble_kit.files import hold, let_go, read_json, replacing, sha256_file, sha256_json, write_json, write_text
 from ensemble_kit.training.job import FoldResult
 
 FORMAT = "ensemble_kit.training_state"
@@ -170,8 +170,7 @@ class FoldFolder:
                 leftover.unlink(missing_ok=True)
             yield
         finally:
-            (self.path / LOCK).unlink(missing_ok=True)
-            os.close(handle)
+            let_go(self.path / LOCK, handle)
 
 
 def _refuse_flipped(path: Path) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ensemble_kit.errors import BusyError, DataError, DivergedError, UsageError
-from ensemble_kit.files import hold
+from ensemble_kit.files import hold, let_go
 from ensemble_kit.recipe.run import Silent, Watcher
 from ensemble_kit.recipe.space import Parameter
 from ensemble_kit.recipe.trainings import LOOK_EVERY, STOPPED, begin_worker, stopping
@@ -236,5 +236,4 @@ def _held(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        (folder / "lock").unlink(missing_ok=True)
-        os.close(handle)
+        let_go(folder / "lock", handle)

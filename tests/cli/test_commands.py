@@ -123,6 +123,18 @@ def test_a_finished_fold_is_skipped_and_other_settings_are_refused(ens: Ens, tra
     assert "label_smoothing" in other.err
 
 
+def test_resume_needs_something_to_go_on_with(ens: Ens, trained: Path, faces: Path, tmp_path: Path) -> None:
+    done = ens("train-mask", "--resume", cwd=trained, ENS_DATA=str(faces), **SMALL)
+    assert done.out.count("done before, skipped") == 2, done.err
+    for words in ("train-mask --resume", "run face-mask --resume", "train-gender --given mask=worn --resume"):
+        none = ens(*words.split(), cwd=tmp_path, ENS_DATA=str(faces), **SMALL)
+        assert (none.code, list(tmp_path.iterdir())) == (3, [])
+        assert "--resume: expected a training to go on with in runs/face_mask" in none.err
+    both = ens("train-mask", "--resume", "--restart", cwd=trained, ENS_DATA=str(faces), **SMALL)
+    assert both.code == 2
+    assert "leave one of them out" in both.err
+
+
 def test_a_flag_beats_the_environment(ens: Ens, faces: Path, tmp_path: Path) -> None:
     """With the network that recipes name."""
     settings = {**SMALL, "ENS_BACKBONE": "resnet18", "ENS_EPOCHS": "7"}

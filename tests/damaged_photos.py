@@ -52,8 +52,9 @@ CORRUPTIONS: Mapping[str, Callable[[bytes, np.random.Generator], bytes]] = {
 
 
 def cannot_be_decoded(form: str, corruption: str) -> bool:
-    """Whether every such file is broken for certain: PNG has checksums, what is cut short lacks its end."""
-    return form == "PNG" or corruption == "cut short"
+    """Whether every such file is broken for certain: what is cut short lacks its end, and PNG has checksums, which
+    leave nothing out but the end mark's own."""
+    return corruption == "cut short" or (form == "PNG" and corruption != "one bit")
 
 
 # --- headers that claim many pixels --------------------------------------------------------------------------------

@@ -67,6 +67,7 @@ def answer(
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.recipe.answer import answer_run
     from ensemble_kit.recipe.edits import combining, edited_keys
+    from ensemble_kit.recipe.load import combine_of
     from ensemble_kit.recipe.predict import read_part_of
     from ensemble_kit.runs import Run
 
@@ -81,7 +82,7 @@ def answer(
         report = answer_run(
             opened,
             read_part_of(opened, data, part),
-            {**combining(opened.combine, edits or ()), **laid},
+            {**combining(combine_of(opened), edits or ()), **laid},
             out or opened.folder / "answers",
             watcher,
             structure=structure,

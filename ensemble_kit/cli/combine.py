@@ -77,7 +77,7 @@ def combine(
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.recipe.combine import combine_sets
     from ensemble_kit.recipe.edits import combining, edited_keys
-    from ensemble_kit.recipe.load import load_recipe
+    from ensemble_kit.recipe.load import combine_of, load_recipe
     from ensemble_kit.recipe.predict import current_predictions
     from ensemble_kit.recipe.sets import prediction_sets
     from ensemble_kit.runs import Run
@@ -90,7 +90,7 @@ def combine(
     named = sources or [default_run()]
     first = Run.open(named[0]) if (named[0] / "run.json").is_file() else None
     if first and not recipe:
-        graph, settings = first.graph, combining(first.combine, edits or ())
+        graph, settings = first.graph, combining(combine_of(first), edits or ())
     else:
         chosen = load_recipe(recipe or DEFAULT_RECIPE, edits or ())
         graph, settings = chosen.graph, chosen.combine.model_dump()

@@ -14,7 +14,7 @@ from ensemble_kit.diagnosis import Diagnosis, diagnose
 from ensemble_kit.errors import DataError, UsageError, nearest
 from ensemble_kit.predictions import load_predictions, read_prediction_schema
 from ensemble_kit.recipe.evaluate import Answered, answered_photos
-from ensemble_kit.recipe.load import Recipe
+from ensemble_kit.recipe.load import Recipe, combine_of
 from ensemble_kit.recipe.run import read_part
 from ensemble_kit.recipe.truth import truth_of_answers, truth_of_table
 from ensemble_kit.runs import Run
@@ -53,7 +53,7 @@ def diagnose_target(
     if (target / "run.json").is_file():
         run = Run.open(target)
         photos = answered_photos(run, answers=answers, people=people, data=data)
-        schema, graph, missing = run.schema, run.graph, run.combine["fallback"]
+        schema, graph, missing = run.schema, run.graph, combine_of(run)["fallback"]
         samples = run.folder / "samples.csv" if photos.is_held_out else None
         tables = [file for file in (people, answers, samples) if file is not None]
     elif (target / "predictions.json").is_file():

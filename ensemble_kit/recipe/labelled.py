@@ -14,7 +14,7 @@ from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.graph import Graph
 from ensemble_kit.ids import match_ids
 from ensemble_kit.predictions import Predictions
-from ensemble_kit.recipe.load import Recipe, validated
+from ensemble_kit.recipe.load import Recipe, combine_of, validated
 from ensemble_kit.recipe.predict import PARTS, read_part_of
 from ensemble_kit.recipe.run import read_part
 from ensemble_kit.recipe.sets import load_experts, predicted_only, with_voters_of
@@ -198,7 +198,7 @@ def _combining(
     runs: Sequence[Run], recipe: Recipe, settings: Mapping[str, Any] | None
 ) -> tuple[Graph, Mapping[str, Any]]:
     """The graph and how it is combined: the first run's, else the recipe's."""
-    stored = dict(runs[0].combine) if runs else recipe.combine.model_dump()
+    stored = combine_of(runs[0]) if runs else recipe.combine.model_dump()
     combine = validated(CombineSettings, stored | dict(settings or {}), "combine").model_dump()
     return runs[0].graph if runs else recipe.graph, combine
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from ensemble_kit.arrays import Condition
 from ensemble_kit.data.table import check_names
 from ensemble_kit.errors import DataError, UsageError, nearest
-from ensemble_kit.files import slug
+from ensemble_kit.files import slug, taking_apart
 from ensemble_kit.graph import Graph, describe_expert, expert_key
 from ensemble_kit.recipe.edits import Edit, edited, parse_edit, with_variant
 from ensemble_kit.recipe.experts import ExpertSpec as ExpertSpec
@@ -33,6 +33,7 @@ from ensemble_kit.recipe.settings import (
 )
 from ensemble_kit.recipe.space import Parameter, parse_space
 from ensemble_kit.recipe.taxonomy import side_by_side, taxonomy_of
+from ensemble_kit.runs import Run
 from ensemble_kit.schema import Attribute, Schema
 
 SECTIONS = ("schema", "graph", "data", "train", "experts", "predict", "combine", "vote", "tune", "variants", "beliefs")
@@ -181,6 +182,16 @@ def validated(model: type[AnySettings], values: Mapping[str, Any], where: str) -
         return model.model_validate(dict(values))
     except ValidationError as error:
         raise UsageError("; ".join(_fault(fault, model, where) for fault in error.errors())) from None
+
+
+def combine_of(run: Run) -> dict[str, Any]:
+    """How a run combines, as its `run.json` says.
+
+    Raises:
+        DataError: it says what cannot be.
+    """
+    with taking_apart(run.folder / "run.json"):
+        return validated(CombineSettings, run.combine, "combine").model_dump()
 
 
 def _fault(fault: Any, model: type[Settings], where: str) -> str:

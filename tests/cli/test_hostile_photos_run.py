@@ -112,7 +112,8 @@ def test_damaged_photos_are_named_by_every_command(ens: Ens, tmp_path: Path, tim
     assert listed(tmp_path / "before" / "predictions" / "damaged" / "errors.csv") == found
     then, now = answers(tmp_path / "before", "whole"), answers(tmp_path / "before", "damaged")
     assert set(now) == {*sound, *others} - found
-    assert all(now[name] == then[name] for name in sound)
+    harmless = {name for name, (form, _) in others.items() if form == "PNG"} - found
+    assert all(now[name] == then[name] for name in {*sound, *harmless})
     counts = Counter(f"{form}, {corruption}" for form, corruption in (others[name] for name in found))
     print(f"\n{len(others)} damaged files: {len(found)} cannot be decoded, each named by check, training and predict")
     print(

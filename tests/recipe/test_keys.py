@@ -1,4 +1,8 @@
-"""Every key of `[train]` changes the job that is trained, and its fingerprint where it changes the result."""
+"""Every key of `[train]` changes the job that is trained, and its fingerprint where it changes the result.
+
+What each of them does to a training, and those of the other sections, is in `test_keys_matter` and
+`test_other_keys_matter`.
+"""
 
 from __future__ import annotations
 

@@ -320,6 +320,9 @@ class Run:
         return {str(voter["checkpoint_sha256"]) for expert in experts for voter in expert["voters"]} == set(checkpoints)
 
     def predictions_folder(self, name: str) -> Path:
+        """Raises UsageError when the name would lead out of the run."""
+        if Path(name).name != name or name in ("", ".", "..") or "\0" in name:
+            raise UsageError(f'a prediction set has a plain name such as eval, found "{name}"; leave out / and ..')
         return self.folder / "predictions" / name
 
     def out_of_fold(

@@ -142,7 +142,7 @@ def canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
-@pytest.mark.parametrize("times", [12, pytest.param(150, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [8, pytest.param(150, marks=pytest.mark.slow)])
 def test_a_damaged_checkpoint_is_refused_or_what_it_was(checkpoint: Path, tmp_path: Path, times: int) -> None:
     data, whole = checkpoint.read_bytes(), read_it(checkpoint)
     path = tmp_path / "a.safetensors"
@@ -164,7 +164,7 @@ def test_a_damaged_checkpoint_is_refused_or_what_it_was(checkpoint: Path, tmp_pa
     print(f"\n{times * len(DAMAGE)} damaged checkpoints x {len(READERS)} readers: {dict(counts)}")
 
 
-@pytest.mark.parametrize("times", [60, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [30, pytest.param(300, marks=pytest.mark.slow)])
 def test_an_altered_card_is_refused_by_its_hash_or_is_a_card(checkpoint: Path, tmp_path: Path, times: int) -> None:
     data = checkpoint.read_bytes()
     with safe_open(checkpoint, "numpy") as opened:
@@ -261,7 +261,7 @@ STORED: Mapping[str, tuple[Callable[[Path], Path], Callable[[Path], Any], tuple[
 }
 
 
-@pytest.mark.parametrize("times", [100, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [50, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", STORED)
 def test_altered_json_is_refused_or_read(tmp_path: Path, kind: str, times: int) -> None:
     make, read, files = STORED[kind]

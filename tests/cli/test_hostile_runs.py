@@ -125,7 +125,14 @@ def damaged(content: bytes, is_json: bool, rng: np.random.Generator) -> bytes:
     return json.dumps(altered(json.loads(content), rng)).encode()
 
 
-@pytest.mark.parametrize("times", [2, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["../../out", "/tmp/out", "..", "a/b", "a\0b"])
+def test_a_prediction_set_stays_inside_its_run(ens: Ens, world: Path, name: str) -> None:
+    done = ens("predict", "r", "--name", name, cwd=world, **SMALL)
+    assert done.code == 2
+    assert "a prediction set has a plain name" in done.err
+
+
+@pytest.mark.parametrize("times", [1, pytest.param(40, marks=pytest.mark.slow)])
 def test_altered_files_end_in_one_error_whatever_reads_them(ens: Ens, world: Path, tmp_path: Path, times: int) -> None:
     rng = np.random.default_rng(0)
     counts: Counter[Any] = Counter()

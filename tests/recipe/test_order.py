@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ import pytest
 import typer
 from other_values import OTHER_VALUES
 from task_text import SCHEMA_TEXT
-from typer.testing import CliRunner
 
 from ensemble_kit.cli import app as whole_app
 from ensemble_kit.cli.training_options import DATA_OPTIONS, TRAIN_OPTIONS, training_command
@@ -66,10 +66,13 @@ def written(name: str, value: Any) -> str:
     return f"{name} = {value!r}\n"
 
 
-def resolved(text: str, words: list[str], environment: dict[str, str], tmp_path: Path) -> tuple[Any, Any]:
+Resolve = Callable[[str, list[str], dict[str, str]], tuple[Any, Any]]
+
+
+@pytest.fixture(scope="module")
+def resolved(tmp_path_factory: pytest.TempPathFactory) -> Resolve:
     """The settings of a training and of the data, as a training command resolves them."""
-    file = tmp_path / "task.toml"
-    file.write_text(SCHEMA_TEXT + text)
+    file = tmp_path_factory.mktemp("order") / "task.toml"
     found: list[tuple[Any, Any]] = []
 
     @training_command
@@ -85,20 +88,29 @@ def resolved(text: str, words: list[str], environment: dict[str, str], tmp_path:
 
     app = typer.Typer()
     app.command()(train)
-    result = CliRunner().invoke(app, words, env=environment, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return found[0]
+    command = typer.main.get_command(app)
+
+    def resolve(text: str, words: list[str], environment: dict[str, str]) -> tuple[Any, Any]:
+        file.write_text(SCHEMA_TEXT + text)
+        found.clear()
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            command.main(words, standalone_mode=False)
+        return found[0]
+
+    return resolve
 
 
 @pytest.mark.parametrize("name", sorted(set(TrainSettings.model_fields) - {"phases"}))
-def test_every_training_setting_obeys_the_order(name: str, tmp_path: Path) -> None:
+def test_every_training_setting_obeys_the_order(resolved: Resolve, name: str) -> None:
     default, other = getattr(TrainSettings(), name), OTHER_VALUES[name]  # type: ignore[call-arg]
     first = SECOND.get(name, default)
     variable, beside = f"ENS_{name.upper()}", BESIDE.get(name, "")
     recipe = f"[train]\n{beside}{written(name, other)}"
 
     def value(text: str, words: list[str], environment: dict[str, str]) -> Any:
-        return getattr(resolved(text, words, environment, tmp_path)[0], name)
+        return getattr(resolved(text, words, environment)[0], name)
 
     assert value("", [], {}) == default
     assert value(recipe, [], {}) == other
@@ -107,11 +119,11 @@ def test_every_training_setting_obeys_the_order(name: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", DATA_VALUES)
-def test_every_data_setting_obeys_the_order(name: str, tmp_path: Path) -> None:
+def test_every_data_setting_obeys_the_order(resolved: Resolve, name: str) -> None:
     first, other = DATA_VALUES[name]
 
     def value(text: str, words: list[str], environment: dict[str, str]) -> Any:
-        return getattr(resolved(text, words, environment, tmp_path)[1], name)
+        return getattr(resolved(text, words, environment)[1], name)
 
     variable, recipe = f"ENS_{name.upper()}", f"[data]\n{written(name, other)}"
     assert value("", [], {}) == getattr(DataSettings(), name)  # type: ignore[call-arg]

@@ -189,7 +189,10 @@ def _write_photo(path: Path, photo: ByteArray) -> None:
     done, encoded = cv2.imencode(".jpg", cv2.cvtColor(photo, cv2.COLOR_RGB2BGR), _JPEG)
     if not done:
         raise DataError(f"{path}: the photo could not be encoded as JPEG")
-    path.write_bytes(encoded.tobytes())
+    try:
+        path.write_bytes(encoded.tobytes())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None  # a full disk does not name the file
 
 
 def _table(header: str, rows: Iterable[Sequence[str]]) -> str:

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import re
+import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.sharedctypes import RawArray
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from ensemble_kit.arrays import ByteArray, IntArray
+from ensemble_kit.errors import DataError
 from ensemble_kit.loading.transforms import Augment
 
 Key = tuple[int, int, int]
 """(epoch, draw, position): a sample drawn twice in an epoch is augmented in two ways."""
+
+
+HANGS = 300
+"""Seconds for a batch after which a worker is taken to hang."""
+
+LOST = re.compile(r"DataLoader (timed out|worker \(pid)")
+"""What torch says of workers."""
 
 
 class TrainingPhotos(Dataset[tuple[ByteArray, IntArray]]):
@@ -47,12 +60,18 @@ def collate(samples: Sequence[tuple[Any, IntArray]]) -> tuple[Tensor, Tensor]:
 class EpochLoader:
     """Yields the batches of one epoch after the other; with workers, they start once and read ahead across epochs.
 
+    Used as a context manager, whose end ends the workers, also those that hang.
+
     Args:
         data: the training photos, by key.
         batches: epoch -> its batches of positions.
         epochs: the epochs that will be asked for, in order.
         workers: processes that augment; 0 = this one.
         begin: batches of the first of these epochs that are left out.
+        name: position -> the photo's file, for the message when a worker dies at it or hangs.
+
+    Raises:
+        DataError: at the end of the block, in place of what torch raises when a worker died or hangs.
     """
 
     def __init__(
@@ -62,19 +81,34 @@ class EpochLoader:
         epochs: Sequence[int],
         workers: int,
         begin: int = 0,
+        name: Callable[[int], str] = str,
     ):
-        self._data = data
+        self._data, self._name = data, name
         self._keys = _Keys(batches, epochs, begin)
         self._stream: Iterator[Any] | None = None
+        self._workers: list[Any] = []
         if workers > 0:
+            self._at = RawArray("q", 2 * workers)
             loader = DataLoader(
-                data,
+                _Watched(data, self._at),
                 batch_sampler=self._keys,
                 num_workers=workers,
                 collate_fn=collate,
                 worker_init_fn=_start_worker,
+                timeout=HANGS,
             )
             self._stream = iter(loader)
+            self._workers = list(getattr(self._stream, "_workers", []))
+
+    def __enter__(self) -> EpochLoader:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        is_lost = isinstance(error, RuntimeError) and bool(self._workers) and LOST.match(str(error)) is not None
+        told = self._of_worker() if is_lost else None
+        self.close()
+        if told is not None:
+            raise DataError(told) from error
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of epoch `number`."""
@@ -84,6 +118,42 @@ class EpochLoader:
     def close(self) -> None:
         """Ends the workers."""
         self._stream = None
+        for worker in self._workers:
+            if worker.is_alive():
+                worker.kill()
+            worker.join()
+        self._workers = []
+
+    def _of_worker(self) -> str:
+        """Which photo the worker was at that died, or that has been at one for longest."""
+        dead = [i for i, worker in enumerate(self._workers) if not worker.is_alive()]
+        busy = [i for i in dead or range(len(self._workers)) if self._at[2 * i + 1]]
+        first = min(busy, key=lambda i: self._at[2 * i + 1], default=None)
+        photo = "between two photos" if first is None else f"at the photo {self._name(self._at[2 * first])}"
+        how = f"died ({_ending(self._workers[dead[0]].exitcode)})" if dead else f"has hung for {HANGS} s"
+        return (
+            f"a loader worker {how} {photo}; look at it and at what augments it, or leave it out; "
+            "the same command goes on from the last state that was saved, with --workers 0 in one process"
+        )
+
+
+def _ending(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+class _Watched(Dataset[tuple[Any, IntArray]]):
+    """The data, with a note for the parent of which photo each worker is at, and since when."""
+
+    def __init__(self, data: Dataset[tuple[Any, IntArray]], at: Any):
+        self.data, self.at = data, at
+
+    def __getitem__(self, key: Key) -> tuple[Any, IntArray]:
+        info = get_worker_info()
+        place = 2 * (info.id if info is not None else 0)
+        self.at[place], self.at[place + 1] = key[2], time.monotonic_ns()
+        sample = self.data[key]
+        self.at[place + 1] = 0
+        return sample
 
 
 class _Keys:
@@ -107,8 +177,13 @@ class _Keys:
 
 
 def _start_worker(number: int) -> None:  # noqa: ARG001
-    """One thread a worker: OpenCV's pool does not survive a fork."""
+    """One thread a worker: OpenCV's pool does not survive a fork.
+
+    Signals sent to the whole group are the parent's to heed: it still needs the worker for the step it is in.
+    """
     import cv2
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

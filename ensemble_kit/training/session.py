@@ -185,8 +185,7 @@ class Session:
         data = self.training_data()
         epochs = range(self.next_epoch, self.stage.span.last + 1)
         begin = self.underway.batches if self.underway else 0
-        loader = EpochLoader(data, self.batches, epochs, self.job.workers, begin)
-        try:
+        with EpochLoader(data, self.batches, epochs, self.job.workers, begin, self.photo_at) as loader:
             for epoch in epochs:
                 line = self.close_epoch(self.train_epoch(loader, epoch, on_step))
                 if on_epoch is not None:
@@ -197,8 +196,10 @@ class Session:
                         f"{self.job.patience} scored epochs in a row without a better macro F1"
                     )
                     break
-        finally:
-            loader.close()
+
+    def photo_at(self, position: int) -> str:
+        """The file of a training photo."""
+        return str(self.table.paths[self.rows.train[position]]) if position < len(self.rows.train) else "made up"
 
     def train_epoch(self, loader: EpochLoader, epoch: int, on_step: Callable[[int, int], None] | None) -> Underway:
         """One pass over the training photos, or what is left of it."""

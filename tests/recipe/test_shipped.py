@@ -162,7 +162,16 @@ def test_adam_then_sgd(run: Run) -> None:
     assert [(phase.optimizer, phase.epochs, phase.schedule) for phase in both.phases] == [
         ("adam", 15, "constant"), ("sgd", 50, "cosine")
     ]  # fmt: skip
-    assert [type(groups_of(both, number)[0]) for number in (0, 1)] == [torch.optim.Adam, torch.optim.SGD]
+    built = [groups_of(both, number) for number in (0, 1)]
+    assert [type(optimizer) for optimizer, _, _ in built] == [torch.optim.Adam, torch.optim.SGD]
+    rates = [{part: (group["lr"], group["weight_decay"]) for part, group in groups.items()} for _, groups, _ in built]
+    assert rates == [
+        {"backbone": (1e-4, 1e-4), "head": (1e-3, 1e-4)}, {"backbone": (1e-3, 1e-4), "head": (1e-2, 1e-4)}
+    ]  # fmt: skip
+    assert built[1][1]["head"]["momentum"] == 0.9
+    assert not built[0][2] | built[1][2]
+    assert [type(step).__name__ for step in steps_of(both)] == ["HorizontalFlip", "RandomBrightnessContrast"]
+    assert (both.loss, both.label_smoothing, prepared(both)) == ("cross_entropy", 0.0, (224, 224, 3))
     assert [(phase.optimizer, phase.epochs) for phase in alone.phases] == [("adam", 65)]
     assert both.epochs == alone.epochs
 

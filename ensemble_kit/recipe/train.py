@@ -112,13 +112,14 @@ def train_experts(
                 photos[preprocess] = photos_for(run, preprocess, watcher)
             trainings.append(Training(run.table, run.folds, photos[preprocess], folder, restart, amount, after))
             parts.append(_Part(spec, settings, seeded, fold, _title(run, spec, fold, seed)))
+    at_once, asked = _at_once(settings_of), max((settings.jobs for settings in settings_of), default=1)
+    if at_once == 1 < asked and len({settings.jobs for settings in settings_of}) == 1:
+        watcher.say(f"note: jobs = {asked}: one training at a time on an accelerator, whose memory they would share")
     watcher.begin("training", sum(training.amount for training in trainings))
     listener = _Listener(watcher, parts, trainings)
     results: dict[int, FoldResult] = {}
     told: set[str] = set()
-    for number, result in run_trainings(
-        trainings, lambda i: parts[i].job(run), listener, at_once=_at_once(settings_of)
-    ):
+    for number, result in run_trainings(trainings, lambda i: parts[i].job(run), listener, at_once=at_once):
         part = parts[number]
         run.write_expert(part.spec.attributes, part.spec.condition, part.settings.model_dump(mode="json"))
         if result.skipped:

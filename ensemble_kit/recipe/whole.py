@@ -33,11 +33,12 @@ def run_recipe(
     check_experts(recipe, data, recipe.experts)
     run = open_run(recipe, data, folder, watcher)
     (folder / "DONE").unlink(missing_ok=True)
-    save_resolved(folder, recipe)
+    saved = save_resolved(folder, recipe)
     names = [describe_expert(spec.attributes, spec.condition) for spec in recipe.experts]
     watcher.say(f"{recipe.name} -> {folder}: {len(names)} experts x {run.n_folds} folds on {len(run.table)} photos")
     for name in names:
         watcher.say(f"  {name}")
+    watcher.say(f"every setting: {saved}")
     train_experts(run, recipe, recipe.experts, watcher, restart=restart)
     metrics = {**_out_of_fold(run, watcher), **_evaluation(run, watcher)}
     write_json(folder / "results" / "metrics.json", metrics)

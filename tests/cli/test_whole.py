@@ -37,6 +37,9 @@ def test_run_does_the_whole_job_once(ens: Ens, faces: Path, tmp_path: Path) -> N
     first = ens("run", "quickstart", "--data", faces, "--run", "r", cwd=tmp_path, **settings)
     assert first.code == 0, first.err
     assert "6 experts x 2 folds on 252 photos" in first.out
+    assert "\nevery setting: r/recipe.toml\n" in first.out
+    shown = ens("recipes", "show", tmp_path / "r" / "recipe.toml")
+    assert shown.out == (tmp_path / "r" / "recipe.toml").read_text()
     metrics = json.loads((tmp_path / "r" / "results" / "metrics.json").read_text())
     assert set(metrics["joint"]) == STRUCTURES
     assert set(metrics["out_of_fold"]["joint"]) == STRUCTURES

@@ -23,6 +23,7 @@ from ensemble_kit.models import heads
 from ensemble_kit.models.checkpoint import load_expert
 from ensemble_kit.models.compute import choose_compute, predict_probs
 from ensemble_kit.training import EpochLine, ExpertJob, FoldResult, train_fold
+from ensemble_kit.training.job import LATER
 from ensemble_kit.training.rows import groups_sha256
 
 FORK = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # Python 3.12+ about torch's own workers
@@ -384,4 +385,7 @@ def test_every_setting_but_the_machines_enters_the_identity(table: SampleTable) 
     for name, value in machine.items():
         assert make_job(**{name: value}).identity(table, folds) == base
     named = {f.name for f in dataclasses.fields(ExpertJob)} - set(machine) - {"schema"}
-    assert set(base["settings"]) == named
+    assert set(base["settings"]) == named - set(LATER)
+    for name, value in {"window": (8, 8), "people_share": 0.5, "soup": "greedy"}.items():
+        other = make_job(keep="every 1", **{name: value}).identity(table, folds)
+        assert set(other["settings"]) == (named - set(LATER)) | {name}

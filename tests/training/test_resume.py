@@ -169,6 +169,7 @@ def test_at_most_one_epoch_is_done_again(world: World, tmp_path: Path, epoch: in
 
 
 SIGNALS = {signal.SIGTERM: StoppedError, signal.SIGINT: KeyboardInterrupt}
+HANDLERS = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
 
 
 def stopped_at(world: World, folder: Path, step: int, number: signal.Signals = signal.SIGTERM, **options: Any) -> None:
@@ -179,10 +180,15 @@ def stopped_at(world: World, folder: Path, step: int, number: signal.Signals = s
         if done == step:
             os.kill(os.getpid(), number)
 
-    handler = signal.getsignal(number)
-    with pytest.raises(SIGNALS[number], match=f"{options.get('job', world.job).name}, fold 0: stopped in epoch"):
-        world.train(folder, on_step=stop, **options)
-    assert signal.getsignal(number) is handler
+    # a shell without a terminal starts what it runs in the background with SIGINT ignored, and then it stays so
+    before, handler = signal.getsignal(number), HANDLERS[number]
+    signal.signal(number, handler)
+    try:
+        with pytest.raises(SIGNALS[number], match=f"{options.get('job', world.job).name}, fold 0: stopped in epoch"):
+            world.train(folder, on_step=stop, **options)
+        assert signal.getsignal(number) is handler
+    finally:
+        signal.signal(number, before)
 
 
 def steps_of(world: World, folder: Path, **options: Any) -> list[int]:

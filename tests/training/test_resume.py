@@ -169,7 +169,7 @@ def test_at_most_one_epoch_is_done_again(world: World, tmp_path: Path, epoch: in
 
 
 SIGNALS = {signal.SIGTERM: StoppedError, signal.SIGINT: KeyboardInterrupt}
-HANDLERS = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+HANDLERS: dict[signal.Signals, Any] = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
 
 
 def stopped_at(world: World, folder: Path, step: int, number: signal.Signals = signal.SIGTERM, **options: Any) -> None:

@@ -23,6 +23,9 @@ Key = tuple[int, int, int]
 """(epoch, draw, position): a sample drawn twice in an epoch is augmented in two ways."""
 
 
+DIES = 2.0
+"""Seconds in which a worker whose connection has broken off is found dead."""
+
 HANGS = 300
 """Seconds for a batch after which a worker is taken to hang."""
 
@@ -104,8 +107,7 @@ class EpochLoader:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        is_lost = isinstance(error, RuntimeError) and bool(self._workers) and LOST.match(str(error)) is not None
-        told = self._of_worker() if is_lost else None
+        told = self._of_worker() if self._is_lost(error) else None
         self.close()
         if told is not None:
             raise DataError(told) from error
@@ -123,6 +125,23 @@ class EpochLoader:
                 worker.kill()
             worker.join()
         self._workers = []
+
+    def _is_lost(self, error: BaseException | None) -> bool:
+        """Whether the error is of a worker that died or hangs."""
+        if isinstance(error, RuntimeError):
+            return bool(self._workers) and LOST.match(str(error)) is not None
+        if not isinstance(error, OSError | EOFError):
+            return False
+        # a batch that a dead worker sent before cannot be fetched from it any more; it may be just about to end
+        end = time.monotonic() + DIES
+        try:
+            while time.monotonic() < end and self._workers:
+                if any(not worker.is_alive() for worker in self._workers):
+                    return True
+                time.sleep(0.01)
+        except RuntimeError as later:  # torch raises in a signal's handler when it hears that a worker died
+            return LOST.match(str(later)) is not None
+        return False
 
     def _of_worker(self) -> str:
         """Which photo the worker was at that died, or that has been at one for longest."""

@@ -13,7 +13,7 @@ from statistics import median
 
 import pytest
 import searches
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from searches import FIRST, SPACE, Formula, KilledError, make_plan, run, score_of
 
@@ -34,6 +34,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[Trial]]
 
 @settings(max_examples=12, deadline=None)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=4), st.sampled_from([1, 2, 3]))
+@example([1, 2], 3)
 def test_broken_off_anywhere_and_gone_on_with_gives_the_same_trials(
     unbroken: dict[int, list[Trial]], tmp_path_factory: pytest.TempPathFactory, deaths: list[int], batch: int
 ) -> None:
@@ -44,7 +45,7 @@ def test_broken_off_anywhere_and_gone_on_with_gives_the_same_trials(
     trained = Formula()
     assert run(folder, make_plan(8, batch=batch), trained) == unbroken[batch]
     done = [number for number in range(8) if number not in trained.seen]
-    assert sum(deaths) < 3 or 0 in done  # what was finished is not trained again
+    assert max(deaths) < 3 or 0 in done  # what was finished is not trained again
 
 
 def test_more_trials_later_are_those_of_a_longer_search(tmp_path: Path) -> None:

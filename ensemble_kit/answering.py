@@ -42,7 +42,7 @@ class Counts:
 
     Attributes:
         photos: of each expert, how many it was asked for.
-        decoded: files decoded.
+        decoded: files decoded; none where a cache of these photos spares it.
         forwards: photos through networks, each network's passes counted.
         loaded: checkpoints loaded.
     """
@@ -164,8 +164,10 @@ class Answerer:
             if watcher is not None:
                 watcher.begin("answering", len(table))
                 stack.callback(watcher.end)
-            for start, photos, found in photo_windows(table, list(self.preprocess.values()), cache, self.window):
+            for window in photo_windows(table, list(self.preprocess.values()), cache, self.window):
+                start, photos, found, n_decoded = window
                 problems |= dict(found)
+                self.counts.decoded += n_decoded
                 rows = slice(start, start + len(next(iter(photos.values()))))
                 self._look_at(photos, rows.stop - rows.start, [row - start for row, _ in found])
                 combined = self._ensemble(table.ids[rows]).combine(**how, missing="abstain", fill=self._fill)
@@ -175,7 +177,6 @@ class Answerer:
                 if watcher is not None:
                     watcher.advance(rows.stop)
         assert combined is not None, "there are photos"
-        self.counts.decoded = len(table)
         first = combined.joint
         names = self.schema.attributes
         result = Predictions(names, joint, table.ids, classes=first.classes, voters=first.voters, checked=True)

@@ -211,7 +211,7 @@ def _fill(
     if watcher is not None:
         watcher.begin("predicting", len(table) * len(networks))
     done = 0
-    for start, photos, found in photo_windows(table, list(preprocess.values()), cache):
+    for start, photos, found, _ in photo_windows(table, list(preprocess.values()), cache):
         problems |= dict(found)
         bad = [row - start for row, _ in found]
         for path, network in networks.items():
@@ -230,7 +230,8 @@ def _fill(
     return [(str(ids[row]), paths[row], problem) for row, problem in sorted(problems.items())]
 
 
-Window = tuple[int, dict[Geometry, ByteArray], list[tuple[int, str]]]
+Window = tuple[int, dict[Geometry, ByteArray], list[tuple[int, str]], int]
+"""First row, prepared photos, (row, problem) of the unreadable ones, and how many files were decoded for it."""
 
 
 def photo_windows(
@@ -246,10 +247,10 @@ def photo_windows(
         for start in range(0, len(table), size):
             rows = slice(start, min(start + size, len(table)))
             found = [(row, text) for row, text in unreadable if rows.start <= row < rows.stop]
-            yield start, {g: photos.photos[rows] for g, photos in opened.items()}, found
+            yield start, {g: photos.photos[rows] for g, photos in opened.items()}, found, 0
         return
     for start, arrays, found in decode_windows(table.paths, list(distinct.values()), size):
-        yield start, dict(zip(distinct, arrays, strict=True)), found
+        yield start, dict(zip(distinct, arrays, strict=True)), found, len(arrays[0])
 
 
 def _unreadable(cache: PhotoCache, table: SampleTable) -> list[tuple[int, str]]:

@@ -12,10 +12,12 @@ from tiny_training import BACKBONES, SCHEMA, draw_table, folds_of, make_job, mak
 from ensemble_kit import inference
 from ensemble_kit.answering import Answered, Answerer, answer_table
 from ensemble_kit.calibration import Temperature
+from ensemble_kit.data.decode import decode_photo
 from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.ensemble import ConditionalEnsemble
 from ensemble_kit.errors import UsageError
 from ensemble_kit.graph import Graph
+from ensemble_kit.loading import cache as cache_module
 from ensemble_kit.predictions import load_predictions
 from ensemble_kit.training import train_fold
 
@@ -103,6 +105,24 @@ def test_a_hard_route_takes_one_pass_a_checkpoint_and_attribute(world: World, wi
     assert found.counts.decoded == n_photos
     assert found.counts.forwards == n_photos * n_folds * n_attributes
     assert sum(n for name, n in found.counts.photos.items() if name.startswith("age")) == n_photos
+
+
+def test_files_decoded_are_counted_as_they_are(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Path] = []
+
+    def counted(path: Path) -> Any:
+        opened.append(path)
+        return decode_photo(path)
+
+    monkeypatch.setattr(cache_module, "decode_photo", counted)
+    for options in ({"window": 5}, {"cache": world.root / "own"}, {"cache": world.root / "own"}):
+        opened.clear()
+        found = world.answer(route="hard", **options)
+        assert found.counts.decoded == len(opened) == len(world.eval)
+    for expert in ("mask", "gender"):  # two ways of normalising, one of preparing
+        make_photos(world.eval, world.root / "own", make_job(attributes=(expert,)))
+    opened.clear()
+    assert world.answer(route="hard", cache=world.root / "own").counts.decoded == len(opened) == 0
 
 
 def test_a_zero_weight_and_an_idle_expert_cost_nothing(world: World) -> None:

@@ -12,6 +12,39 @@ VOTINGS = {"one": "one of {}", "soft": "soft vote of {}", "hard": "hard vote of 
 Interval = tuple[float, float]
 
 
+def signed(value: float) -> str:
+    """Three places and a sign, no minus zero."""
+    return f"{round(value, 3) + 0.0:+.3f}"
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A score, or a difference of two on the same photos, with its interval over people (None = no people)."""
+
+    value: float
+    interval: Interval | None = None
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 where the interval holds 0 no more, else 0."""
+        if self.interval is None:
+            return 0
+        return 1 if self.interval[0] > 0 else -1 if self.interval[1] < 0 else 0
+
+    @property
+    def verdict(self) -> str:
+        return {1: "higher", -1: "lower", 0: "no difference shown"}[self.sign]
+
+    @property
+    def plain(self) -> str:
+        """Of a score: no sign."""
+        return f"{self.value:.3f}" + ("" if self.interval is None else " [{:.3f}, {:.3f}]".format(*self.interval))
+
+    def __str__(self) -> str:
+        """Of a difference."""
+        return signed(self.value) + ("" if self.interval is None else " [{}, {}]".format(*map(signed, self.interval)))
+
+
 @dataclass(frozen=True)
 class Score:
     """Accuracy and macro F1 with their 95 % intervals over people (None = no people were given)."""
@@ -69,8 +102,8 @@ class Comparison:
         """Judged by macro F1, the score of the task: an interval that holds 0 shows no difference."""
         if self.macro_f1_gain_interval is None:
             return "not tested (no people given)"
-        low, high = self.macro_f1_gain_interval
-        return "specialised better" if low > 0 else "pooled better" if high < 0 else "no difference shown"
+        words = {1: "specialised better", -1: "pooled better", 0: "no difference shown"}
+        return words[Gain(self.macro_f1_gain, self.macro_f1_gain_interval).sign]
 
     @property
     def sentence(self) -> str:

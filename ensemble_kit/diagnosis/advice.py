@@ -14,13 +14,11 @@ from ensemble_kit.diagnosis.findings import (
     TOO_FEW,
     Diversity,
     ErrorSplit,
-    Gain,
     Gap,
     Specialising,
     Subgroup,
-    signed,
 )
-from ensemble_kit.structure_report import structure_text
+from ensemble_kit.structure_report import Gain, signed, structure_text
 
 METRIC_NAMES = {"accuracy": "accuracy", "macro_f1": "macro F1"}
 ALIKE = 0.1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ensemble_kit.structure_report import Interval, Score
+from ensemble_kit.structure_report import Gain, Interval, Score
 
 MIN_PEOPLE = 10
 """Fewer people than this say nothing: no verdict on a state, no place among the worst subgroups."""
@@ -14,29 +14,6 @@ MIN_PHOTOS = 30
 
 PAYS, COSTS, NO_DIFFERENCE = "pays", "costs", "no difference shown"
 TOO_FEW, NOT_TESTED = "too few people to tell", "not tested (no people given)"
-
-
-@dataclass(frozen=True)
-class Gain:
-    """A difference of two scores on the same photos, with its 95 % interval over people (None = no people)."""
-
-    value: float
-    interval: Interval | None = None
-
-    @property
-    def sign(self) -> int:
-        """1 or -1 where the interval holds 0 no more, else 0."""
-        if self.interval is None:
-            return 0
-        return 1 if self.interval[0] > 0 else -1 if self.interval[1] < 0 else 0
-
-    def __str__(self) -> str:
-        return signed(self.value) + ("" if self.interval is None else " [{}, {}]".format(*map(signed, self.interval)))
-
-
-def signed(value: float) -> str:
-    """Three places and a sign, no minus zero."""
-    return f"{round(value, 3) + 0.0:+.3f}"
 
 
 @dataclass(frozen=True)

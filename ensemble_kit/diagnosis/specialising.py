@@ -15,12 +15,12 @@ from ensemble_kit.diagnosis.findings import (
     PAYS,
     TOO_FEW,
     ChildScore,
-    Gain,
     Specialising,
 )
 from ensemble_kit.diagnosis.question import Question
 from ensemble_kit.diagnosis.simultaneous import simultaneous
 from ensemble_kit.metrics import METRICS, Tally, View, interval
+from ensemble_kit.structure_report import Gain
 from ensemble_kit.structures.scorer import Measured, Scorer
 
 WAYS = ("routed", "told")

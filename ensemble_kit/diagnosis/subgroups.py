@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ensemble_kit.arrays import IdArray, IntArray
-from ensemble_kit.diagnosis.findings import MIN_PEOPLE, MIN_PHOTOS, Gain, Subgroup
+from ensemble_kit.diagnosis.findings import MIN_PEOPLE, MIN_PHOTOS, Subgroup
 from ensemble_kit.diagnosis.simultaneous import simultaneous
 from ensemble_kit.metrics import Tally, View
+from ensemble_kit.structure_report import Gain
 from ensemble_kit.structures.scorer import Measured, Scorer
 
 Division = tuple[str, Sequence[str], IntArray]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ensemble_kit.structure_report import Interval, Score, wrap
+from ensemble_kit.structure_report import Gain, Interval, Score, wrap
 
 JOINT = "joint"
 METRIC_TEXT = {"macro_f1": "macro F1", "accuracy": "accuracy"}
@@ -57,8 +57,7 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        low, high = self.interval
-        return "higher" if low > 0 else "lower" if high < 0 else "no difference shown"
+        return Gain(self.value, self.interval).verdict
 
     @property
     def sentence(self) -> str:

@@ -9,33 +9,8 @@ from typing import Any
 from ensemble_kit.arrays import Condition
 from ensemble_kit.graph import Graph
 from ensemble_kit.schema import Schema
-from ensemble_kit.structure_report import Interval
+from ensemble_kit.structure_report import Gain
 from ensemble_kit.structure_search.candidates import Candidate, Role
-
-
-@dataclass(frozen=True)
-class Gain:
-    """A score, or a difference of two on the same people, with its 95 % interval over people."""
-
-    value: float
-    interval: Interval
-
-    @property
-    def sign(self) -> int:
-        """1 or -1 where the interval does not hold 0."""
-        low, high = self.interval
-        return 1 if low > 0 else -1 if high < 0 else 0
-
-    @property
-    def plain(self) -> str:
-        return "{:.3f} [{:.3f}, {:.3f}]".format(self.value, *self.interval)
-
-    @property
-    def signed(self) -> str:
-        return "{:+.3f} [{:+.3f}, {:+.3f}]".format(self.value, *self.interval)
-
-    def to_json(self) -> dict[str, Any]:
-        return {"value": self.value, "low": self.interval[0], "high": self.interval[1]}
 
 
 @dataclass(frozen=True)
@@ -148,16 +123,16 @@ class StructureSearch:
             "n_boot": self.n_boot,
             "refitted_without_each_fold": self.is_refitted,
             "nested": {
-                "score": self.nested.to_json(),
-                "over_independent": None if self.over_independent is None else self.over_independent.to_json(),
-                "over_flat": None if self.over_flat is None else self.over_flat.to_json(),
+                "score": _numbers(self.nested),
+                "over_independent": _numbers(self.over_independent),
+                "over_flat": _numbers(self.over_flat),
                 "chosen_without_each_fold": [pick.name for pick in self.picks],
             },
             "scored": [
                 {
                     **described(one.candidate),
-                    "score": one.score.to_json(),
-                    "over_independent": None if one.over_independent is None else one.over_independent.to_json(),
+                    "score": _numbers(one.score),
+                    "over_independent": _numbers(one.over_independent),
                     "beaten_by": self.beaten_by.get(one.candidate.name),
                 }
                 for one in self.scored
@@ -184,3 +159,9 @@ def described(candidate: Candidate) -> dict[str, Any]:
         "n_experts": len(candidate.roles),
         "size": candidate.size,
     }
+
+
+def _numbers(gain: Gain | None) -> dict[str, float] | None:
+    if gain is None or gain.interval is None:
+        return None
+    return {"value": gain.value, "low": gain.interval[0], "high": gain.interval[1]}

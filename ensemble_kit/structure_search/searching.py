@@ -12,9 +12,10 @@ from ensemble_kit.errors import DataError, UsageError, nearest
 from ensemble_kit.joint import best_columns, forward, make_plan
 from ensemble_kit.metrics import METRICS, Drawn, People, Tally, View, interval
 from ensemble_kit.routing import Route, find_route
+from ensemble_kit.structure_report import Gain
 from ensemble_kit.structure_search.candidates import Candidate, Role
 from ensemble_kit.structure_search.choosing import LEVEL, choose_simplest
-from ensemble_kit.structure_search.result import Gain, Scored, StructureSearch, Unscored
+from ensemble_kit.structure_search.result import Scored, StructureSearch, Unscored
 from ensemble_kit.structure_search.sources import Source
 
 INNER_DRAWS = 300

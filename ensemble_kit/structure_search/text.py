@@ -38,9 +38,9 @@ def verdict(found: StructureSearch) -> str:
         )
     if found.chosen.is_independent:
         return _nothing_shown(found, found.independent, metric)
-    gain = found.over_independent.signed if found.over_independent else ""
+    gain = str(found.over_independent) if found.over_independent else ""
     if found.is_shown:
-        flat = f", {found.over_flat.signed} over flat" if found.over_flat and not found.chosen.is_flat else ""
+        flat = f", {found.over_flat} over flat" if found.over_flat and not found.chosen.is_flat else ""
         return (
             f"Use {found.chosen.name} ({again}). The choosing scores {metric} {found.nested.plain} on samples that "
             f"had no part in it: {gain} over independent{flat}.{_unsettled(found, times)}"
@@ -72,7 +72,7 @@ def _nothing_shown(found: StructureSearch, independent: Candidate, metric: str) 
     if not others:
         return f"Independent is the only structure whose experts are there: {metric} {own}."
     best = others[0]
-    gain = "" if best.over_independent is None else best.over_independent.signed
+    gain = "" if best.over_independent is None else str(best.over_independent)
     if len(others) == 1:
         return f"Independent is as good: {metric} {own}; {best.candidate.name} is not shown to beat it ({gain})."
     if best.over_independent is not None and best.over_independent.value <= 0:
@@ -108,7 +108,7 @@ def _table(found: StructureSearch) -> str:
             continue
         mark = "* " if one.candidate == found.winner else "  "
         lines = textwrap.wrap(one.candidate.name, NAME_WIDTH, break_on_hyphens=False, subsequent_indent="  ")
-        gain = "" if one.over_independent is None or one.candidate.is_independent else one.over_independent.signed
+        gain = "" if one.over_independent is None or one.candidate.is_independent else str(one.over_independent)
         numbers = [str(len(one.candidate.roles)), str(one.candidate.size), f"{one.score.value:.3f}", gain]
         rows.append([mark + lines[0], *numbers])
         rows += [["  " + line, "", "", "", ""] for line in lines[1:]]

@@ -11,7 +11,7 @@ import numpy as np
 from ensemble_kit.arrays import FloatArray, IdArray, IntArray
 from ensemble_kit.diagnosis.simultaneous import simultaneous
 from ensemble_kit.metrics import METRICS, Drawn, Tally, View
-from ensemble_kit.structure_report import Interval
+from ensemble_kit.structure_report import Gain, Interval
 from ensemble_kit.structures.scorer import Scorer
 
 METRIC = "macro_f1"
@@ -39,30 +39,12 @@ class Halves:
         return self.chosen - self.first
 
 
-@dataclass(frozen=True)
-class Gain:
-    """The best trial's score minus trial 0's, on the same people.
-
-    Attributes:
-        interval: holds for all whole trials minus trial 0 at once, with probability 0.95, so for the chosen one too.
-    """
-
-    value: float
-    interval: Interval
-
-    @property
-    def verdict(self) -> str:
-        low, high = self.interval
-        return "higher" if low > 0 else "lower" if high < 0 else "no difference shown"
-
-    def to_json(self) -> dict[str, Any]:
-        return {"value": self.value, "interval": list(self.interval), "verdict": self.verdict}
-
-
 def gains(
     truth: IntArray, labels: Sequence[IntArray], people: IdArray, n_classes: int, *, seed: int = 0
 ) -> tuple[list[Interval | None], list[Gain]]:
     """The 95 % interval of each trial's score over people, and each later trial's gain over the first.
+
+    The gains' intervals hold for all whole trials minus trial 0 at once, with probability 0.95, so for the best too.
 
     Args:
         truth, people: `(n_samples,)`.

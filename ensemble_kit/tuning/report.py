@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ensemble_kit.recipe.space import Parameter
-from ensemble_kit.structure_report import WIDTH, Interval, wrap
-from ensemble_kit.tuning.claims import Gain, Halves
+from ensemble_kit.structure_report import WIDTH, Gain, Interval, wrap
+from ensemble_kit.tuning.claims import Halves
 from ensemble_kit.tuning.trials import COMPLETE, PRUNED, Trial
 
 LONGEST = 18
@@ -65,7 +65,7 @@ class SearchReport:
             "space": {parameter.key: parameter.described() for parameter in self.space},
             "best": self.best,
             "trials": [self._trial_json(trial) for trial in self.trials],
-            "gain_over_first": None if self.gain is None else self.gain.to_json(),
+            "gain_over_first": None if self.gain is None else {**asdict(self.gain), "verdict": self.gain.verdict},
             "chosen_on_halves": None if self.halves is None else {**asdict(self.halves), "gain": self.halves.gain},
             "importance": dict(self.importance),
             "outside_the_space": list(self.outside),
@@ -116,11 +116,8 @@ class SearchReport:
     def _claims(self) -> str:
         lines: list[str] = []
         if self.gain is not None:
-            low, high = self.gain.interval
-            lines.append(
-                f"trial {self.best} minus trial 0, the recipe as it stands: {self.gain.value:+.3f} "
-                f"[{low:+.3f}, {high:+.3f}]  {self.gain.verdict}"
-            )
+            told = f"{self.gain}  {self.gain.verdict}"
+            lines.append(f"trial {self.best} minus trial 0, the recipe as it stands: {told}")
         n_whole = sum(trial.state == COMPLETE for trial in self.trials)
         if self.gain is None:
             lines.append("trial 0, the recipe as it stands, is the best: nothing was gained")

@@ -49,7 +49,7 @@ def main() -> None:
             seconds[kind] += time.process_time() - start
             is_right = structure_of(found.conditions) == table.structure
             right[kind] += is_right
-            gain = found.over_independent.signed if found.over_independent else ""
+            gain = str(found.over_independent) if found.over_independent else ""
             print(f"{kind} {seed:2d} {'right' if is_right else 'WRONG'}: {found.winner.name}, {gain}", flush=True)
             if not is_right:
                 print(f"   planted: {dict(table.planted)}; {found.verdict}", flush=True)

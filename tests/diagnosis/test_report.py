@@ -13,11 +13,11 @@ from worlds import SCHEMA, World, answers, face_world
 
 import ensemble_kit as ek
 from ensemble_kit.diagnosis import Diagnosis, diagnose
-from ensemble_kit.diagnosis.findings import Gain
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.graph import Graph
 from ensemble_kit.predictions import Predictions
 from ensemble_kit.schema import Schema
+from ensemble_kit.structure_report import Gain
 
 WORLD = face_world(2, n_people=40, n_voters=3, special=(2.5, 2.5, 2.5))
 FOUND = WORLD.diagnose(scored_on="the evaluation photos")

@@ -40,6 +40,7 @@ FLOORS = [
     {"models", "loading"},
     {"training", "inference"},
     {"answering"},
+    {"pages"},
     {"report"},
     {"recipe"},
     {"tuning"},

@@ -1,0 +1,178 @@
+"""What all pictures share: the sheet, axes, legends and the width of words. Colours are classes, so that one drawing
+serves light, dark and print; numbers are plain, so that the same facts give the same text."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from ensemble_kit.pages.markup import element, joined
+
+TONES = 8
+"""Colours `f0`/`s0` to `f7`/`s7` of the style sheet: fill and stroke."""
+
+CHARACTER = 6.4
+"""Width of a character of 12 pixels, on the generous side."""
+
+WIDTH = 440
+"""Of a picture that fits a phone when it is made as narrow as one."""
+
+
+def tone(kind: str, number: int) -> str:
+    """The class of a colour: kind "f" fills, "s" strokes; colours repeat after `TONES`."""
+    return f"{kind}{number % TONES}"
+
+
+def sheet(width: float, height: float, title: str, about: str, *parts: object, wide: bool = False) -> Markup:
+    """An SVG picture that screen readers announce by its title and describe by `about`."""
+    return element(
+        "svg",
+        element("title", title),
+        element("desc", about),
+        *parts,
+        class_="chart wide" if wide else "chart",
+        viewBox=f"0 0 {width:g} {height:g}",
+        role="img",
+        aria_label=title,
+        xmlns="http://www.w3.org/2000/svg",
+    )
+
+
+def words(x: float, y: float, text: str, align: str = "start", class_: str | None = None) -> Markup:
+    """Text whose baseline lies at `y`; align: start, middle or end."""
+    return element("text", text, x=x, y=y, text_anchor=None if align == "start" else align, class_=class_)
+
+
+def path(points: Iterable[tuple[float, float]], class_: str, closed: bool = False) -> Markup:
+    steps = " L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+    return element("path", d=f"M{steps}{'Z' if closed else ''}", class_=class_)
+
+
+def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
+    return element("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
+
+
+def width_of(text: str, size: float = 12) -> float:
+    """About how wide a text is drawn, in pixels; full-width characters count twice.
+
+    Examples:
+        >>> width_of("abc") < width_of("abcd") < width_of("漢字漢字")
+        True
+    """
+    cells = sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+    return cells * CHARACTER * size / 12
+
+
+def cut(text: str, width: float, size: float = 12) -> str:
+    """A text cut to a width, with an ellipsis; what is cut off belongs into a `<title>`.
+
+    Examples:
+        >>> cut("not_worn", 100), cut("a very long name of a class", 80)
+        ('not_worn', 'a very long…')
+    """
+    if width_of(text, size) <= width:
+        return text
+    kept = text
+    while kept and width_of(kept + "…", size) > width:
+        kept = kept[:-1]
+    return kept.rstrip() + "…"
+
+
+def legend(
+    names: Sequence[str], x: float, y: float, width: float, tones: Sequence[int] | None = None
+) -> tuple[Markup, float]:
+    """Coloured squares with names, in as many lines as they need; returns them and the height they take."""
+    parts: list[Markup] = []
+    left, top = x, y
+    for number, name in enumerate(names):
+        shown = cut(name, width - 20)
+        needed = 20 + width_of(shown) + 10
+        if left > x and left + needed > x + width + 10:
+            left, top = x, top + 18
+        parts.append(
+            element(
+                "rect", x=left, y=top, width=12, height=12, rx=2, class_=tone("f", (tones or range(len(names)))[number])
+            )
+        )
+        parts.append(words(left + 17, top + 10, shown))
+        left += needed
+    return joined(parts), top - y + 18
+
+
+@dataclass(frozen=True)
+class Axes:
+    """A plotting area and the scales that lead into it.
+
+    Args:
+        left, top, right, bottom: of the area, in pixels.
+        x, y: lowest and highest value of each axis.
+    """
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    x: tuple[float, float]
+    y: tuple[float, float]
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Pixels of a point; what lies outside is drawn at the border."""
+        return self.across(x), self.down(y)
+
+    def across(self, x: float) -> float:
+        return self.left + (self.right - self.left) * _share(x, self.x)
+
+    def down(self, y: float) -> float:
+        return self.bottom - (self.bottom - self.top) * _share(y, self.y)
+
+    def drawn(
+        self,
+        x_name: str,
+        y_name: str,
+        x_ticks: Sequence[float],
+        y_ticks: Sequence[float],
+        write: Callable[[float], str] = lambda value: f"{value:g}",
+    ) -> Markup:
+        """Grid, numbers and names: the vertical axis' name stands above it, where nothing has to be turned."""
+        parts: list[Markup] = []
+        for value in y_ticks:
+            y = self.down(value)
+            parts += [
+                line(self.left, y, self.right, y, "grid"),
+                words(self.left - 6, y + 4, write(value), "end", "soft small"),
+            ]
+        for value in x_ticks:
+            x = self.across(value)
+            parts += [
+                line(x, self.bottom, x, self.bottom + 4, "axis"),
+                words(x, self.bottom + 17, write(value), "middle", "soft small"),
+            ]
+        parts.append(line(self.left, self.bottom, self.right, self.bottom, "axis"))
+        parts.append(words(self.right, self.bottom + 32, x_name, "end", "soft small"))
+        parts.append(words(self.left - 30, self.top - 10, y_name, "start", "soft small"))
+        return joined(parts)
+
+
+def _share(value: float, limits: tuple[float, float]) -> float:
+    low, high = limits
+    return min(1.0, max(0.0, (value - low) / (high - low))) if high > low else 0.5
+
+
+def ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round numbers from low to high, both inside.
+
+    Examples:
+        >>> ticks(0, 1), ticks(1, 12), ticks(0.13, 0.38)
+        ([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], [2.0, 4.0, 6.0, 8.0, 10.0, 12.0], [0.15, 0.2, 0.25, 0.3, 0.35])
+    """
+    if not high > low:
+        return [low]
+    exponent = math.floor(math.log10((high - low) / most)) - 1
+    sizes = (factor * 10.0**power for power in range(exponent, exponent + 4) for factor in (1, 2, 5))
+    size = next(size for size in sizes if (high - low) / size <= most - 0.5)
+    first, last = math.ceil(low / size - 1e-9), math.floor(high / size + 1e-9)
+    return [round(number * size, 12) for number in range(first, last + 1)]

@@ -20,9 +20,9 @@ columns, rows)` (a table folded away), `facts(pairs)`, `missing(text, command)`,
 Escaping is always on: what is no `Markup` is text, in attributes too, so never build HTML with f-strings; use
 `element`, `charts` or a template. The page's policy allows only the kit's styles and scripts and those named in
 `styles` and `scripts` (files of the package), by their hashes: no `style=` attribute, no `onclick=`, no further
-`<script>` but `type="application/json"`. Tints are the classes `good`/`bad` with `t0` to `t9`; sizes set by a script go through
-`element.style`. Photos go in as `<img src="{{ thumbnail }}">` with width, height, alt and loading="lazy", made by
-`thumbnail(path, side)`, and only where the user asked for them.
+`<script>` but `type="application/json"`. Tints are the classes `good`/`bad` with `t0` to `t9`; sizes set by a script
+go through `element.style`. Photos go in as `<img src="{{ thumbnail }}">` with width, height, alt and loading="lazy",
+made by `thumbnail(path, side)`, and only where the user asked for them.
 """
 
 from ensemble_kit.pages.markup import element, joined, script_json

@@ -12,7 +12,8 @@ from task_text import SCHEMA_TEXT as SCHEMA
 
 from ensemble_kit.cli.training_options import TRAIN_OPTIONS
 from ensemble_kit.errors import DataError, EnsembleKitError, UsageError
-from ensemble_kit.recipe.load import ExpertSpec, load_recipe, recipe_folder, recipe_names
+from ensemble_kit.recipe.files import recipe_folder, recipe_names
+from ensemble_kit.recipe.load import ExpertSpec, load_recipe
 from ensemble_kit.recipe.settings import CombineSettings, DataSettings, TrainSettings
 
 TABLES = {"phases"}

@@ -147,7 +147,7 @@ class Run:
             folds: `(n_samples,)`, -1 = training only.
             division: how the folds were made: n_folds, fold_seed, val_ratio.
             combine: how the recipe combines: route, vote, vote_at, fallback.
-            predict: how it predicts: tta.
+            predict: how it predicts: tta, backend.
             extra: which photos of a second data set are in the table, as it was named.
             write: False = only look: the run as it would be, held in memory.
         """
@@ -206,6 +206,12 @@ class Run:
         """The views that the run's recipe averages over when predicting."""
         predict = self.info.get("predict") or {}
         return tuple(str(name) for name in predict.get("tta", ()))
+
+    @property
+    def backend(self) -> str:
+        """What runs the networks when predicting, as the run's recipe has it."""
+        predict = self.info.get("predict") or {}
+        return str(predict.get("backend", "torch"))
 
     @property
     def extra(self) -> Mapping[str, Any] | None:

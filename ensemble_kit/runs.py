@@ -21,7 +21,7 @@ import numpy as np
 
 from ensemble_kit.arrays import Condition, FloatArray, IntArray
 from ensemble_kit.card import Head, read_card
-from ensemble_kit.errors import DataError, UsageError
+from ensemble_kit.errors import DataError, UsageError, nearest
 from ensemble_kit.files import (
     read_array,
     read_json,
@@ -212,6 +212,20 @@ class Run:
         """What runs the networks when predicting, as the run's recipe has it."""
         predict = self.info.get("predict") or {}
         return str(predict.get("backend", "torch"))
+
+    @property
+    def layout(self) -> str:
+        """How its data set was read: a name of `LAYOUTS`, or "auto".
+
+        Raises:
+            DataError: there is no such layout.
+        """
+        from ensemble_kit.data.layouts import LAYOUTS
+
+        found, known = str(self.info["layout"]), ("auto", *LAYOUTS)
+        if found not in known:
+            raise DataError(f'{self.folder / "run.json"}: no layout "{found}"{nearest(found, known)}')
+        return found
 
     @property
     def extra(self) -> Mapping[str, Any] | None:

@@ -20,6 +20,7 @@ from ensemble_kit.recipe.combine import (
 )
 from ensemble_kit.recipe.load import validated
 from ensemble_kit.recipe.predict import settings_of
+from ensemble_kit.recipe.rules import check_predict_of
 from ensemble_kit.recipe.run import Watcher
 from ensemble_kit.recipe.settings import CombineSettings
 from ensemble_kit.runs import Run
@@ -100,6 +101,7 @@ def answer_run(
         run.schema.decode([missing])  # refuses what is no joint class
     checkpoints = run.checkpoints()
     run.verify()
+    check_predict_of(run)
     borders = borders_of_settings(chosen, fitted)
     schema = run.schema.with_borders(borders)
     graph = graph_as(structure, schema, run.graph)

@@ -18,6 +18,7 @@ from ensemble_kit.recipe.edits import Edit, edited, parse_edit, with_variant
 from ensemble_kit.recipe.experts import ExpertSpec as ExpertSpec
 from ensemble_kit.recipe.experts import canonical, has_borders, plan_experts
 from ensemble_kit.recipe.files import naming, read_sections, recipe_folder
+from ensemble_kit.recipe.rules import check_rules
 from ensemble_kit.recipe.schema_section import schema_of
 from ensemble_kit.recipe.settings import (
     MEASURED,
@@ -190,7 +191,9 @@ def combine_of(run: Run) -> dict[str, Any]:
         DataError: it says what cannot be.
     """
     with taking_apart(run.folder / "run.json"):
-        return validated(CombineSettings, run.combine, "combine").model_dump()
+        chosen = validated(CombineSettings, run.combine, "combine")
+        check_rules(chosen, run.schema, run.graph)
+        return chosen.model_dump()
 
 
 def _fault(fault: Any, model: type[Settings], where: str) -> str:
@@ -334,6 +337,7 @@ def _recipe(path: Path, written: Mapping[str, Any], edits: tuple[Edit, ...], var
         edits=edits,
         variants=variants,
     )
+    check_rules(recipe.combine, schema, graph)
     recipe.check_experts()
     _refuse_measured(recipe)
     described = [describe_expert(spec.attributes, spec.condition) for spec in recipe.experts]

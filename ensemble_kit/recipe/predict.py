@@ -10,6 +10,7 @@ from ensemble_kit.current import wanted_backend, wanted_tta
 from ensemble_kit.errors import DataError, UsageError, nearest
 from ensemble_kit.files import read_json
 from ensemble_kit.predictions import read_problems
+from ensemble_kit.recipe.rules import check_predict_of
 from ensemble_kit.recipe.run import Watcher
 from ensemble_kit.runs import Run
 
@@ -31,7 +32,7 @@ def read_part_of(run: Run, data: Path | None, part: str) -> SampleTable:
 
     if part not in PARTS:
         raise UsageError(f'--part "{part}"{nearest(part, PARTS)}')
-    return read_samples(data or run.data, run.schema, part=part, layout=run.info["layout"])  # type: ignore[arg-type]
+    return read_samples(data or run.data, run.schema, part=part, layout=run.layout)  # type: ignore[arg-type]
 
 
 def predict_run(
@@ -54,6 +55,7 @@ def predict_run(
         raise UsageError(f'--kept: the set "{name}" is of the checkpoints that the run answers with; add --name kept')
     checkpoints = run.kept_checkpoints() if kept else run.checkpoints()
     run.verify()
+    check_predict_of(run)
     watcher.say(f"predicting {len(table)} photos with {len(checkpoints)} checkpoints")
     folder = run.predictions_folder(name)
     settings = settings_of(run, wanted_backend(folder, run.backend), options)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ensemble_kit.arrays import FloatType, IntArray
+from ensemble_kit.arrays import FloatArray, FloatType, IntArray
 from ensemble_kit.checked import Checked
 from ensemble_kit.combined import Combined
 from ensemble_kit.errors import UsageError, nearest
@@ -274,6 +274,32 @@ class ConditionalEnsemble:
             self._pass_all(panel, routes, keep, "float32")
         panel.refuse_missing()
         return labels
+
+    def voted(
+        self,
+        *,
+        vote: str | Vote | Mapping[str, str | Vote] = "soft",
+        voters: Sequence[str] | None = None,
+        weights: Weights | None = None,
+        adjust: Mapping[str, Adjust] | None = None,
+    ) -> dict[int, FloatArray]:
+        """What each expert that is used answers once its voters have voted and it is adjusted, asked for or not.
+
+        Args:
+            vote, voters, weights, adjust: as `combine` takes them, with vote_at="expert".
+
+        Returns:
+            The expert's number -> `(n_samples, n_classes)` float64 in its own columns, rows as `ids`; a row of zeros
+            where its voters abstained or were not computed.
+
+        Raises:
+            UsageError, DataError: as `combine`.
+        """
+        panel = Panel(
+            self.plan, self.experts, self.ids, self._rows, self._checked,
+            voters=voters, vote=vote, vote_at="expert", weights=weights, adjust=adjust,
+        )  # fmt: skip
+        return panel.voted(len(self.ids))
 
     def _pass_all(self, panel: Panel, routes: Mapping[Node, Route], keep: Keep, dtype: str) -> None:
         """Every photo; what float32 leaves in doubt is passed again in float64."""

@@ -166,6 +166,12 @@ class Panel:
         labels, in_doubt = descend(self.plan, block.n_rows, block._read, self.nearly)
         return labels, block._number(in_doubt)
 
+    def voted(self, n_samples: int) -> dict[int, FloatArray]:
+        """Every expert's voted, adjusted answers for all photos, `(n_samples, n_classes)` float64; 0 = no answer."""
+        block = self._block(slice(0, n_samples), np.dtype(np.float64))
+        rows = np.arange(n_samples, dtype=np.int64)
+        return {number: block._read(number, rows) for number in self.plan.used}
+
     def note(self, asked: Asked) -> None:
         for number, rows in asked.rows.items():
             self.counts[number] += int(np.count_nonzero(rows))

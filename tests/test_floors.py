@@ -38,18 +38,18 @@ FLOORS = [
     {"diagnosis"},
     {"structure_search"},
     {"models", "loading"},
-    {"backends"},
     {"training", "inference"},
     {"answering"},
     {"pages"},
     {"report"},
+    {"gallery"},
     {"recipe"},
     {"tuning"},
     {"cli"},
     {"__main__"},
 ]
 FLOOR_OF = {name: number for number, floor in enumerate(FLOORS) for name in floor}
-TORCH_FLOORS = {"backends", "models", "loading", "training", "inference"}
+TORCH_FLOORS = {"models", "loading", "training", "inference"}
 
 
 def modules() -> list[Path]:

@@ -22,6 +22,7 @@ from ensemble_kit.cli import (
     data,
     diagnose,
     fit,
+    gallery,
     predict,
     recipes,
     run,
@@ -61,6 +62,7 @@ predict.add_to(app)
 answer.add_to(app)
 diagnose.add_to(app)
 fit.add_to(app)
+gallery.add_to(app)
 answers.add_to(app)
 compare_runs.add_to(app)
 beliefs.add_to(app)

@@ -11,18 +11,7 @@ import typer
 from ensemble_kit.cli.options import DEFAULT_RECIPE, Device, Json, OtherData, RecipeName, default_run, given
 
 Batch = Annotated[int, typer.Option(envvar="ENS_PREDICT_BATCH_SIZE", min=1, help="Photos a step.")]
-Precision = Annotated[
-    str | None,
-    typer.Option(envvar="ENS_PRECISION", help="In place of a back end: fp32, bf16, auto (bf16 if it pays)."),
-]
-Backend = Annotated[
-    str | None,
-    typer.Option(envvar="ENS_BACKEND", help="What runs the networks: torch or torch-bf16; default the recipe's."),
-]
-AcceptDisagreement = Annotated[
-    bool,
-    typer.Option("--accept-disagreement", help="Take a back end that too often gives other labels than torch."),
-]
+Precision = Annotated[str | None, typer.Option(envvar="ENS_PRECISION", help="auto, fp32 or bf16; default as trained.")]
 Threads = Annotated[int | None, typer.Option(envvar="ENS_THREADS", min=1, help="CPU threads; default as trained.")]
 Tta = Annotated[
     str | None,
@@ -41,8 +30,6 @@ def predict(
     device: Device = None,
     batch_size: Batch = 32,
     precision: Precision = None,
-    backend: Backend = None,
-    accept_disagreement: AcceptDisagreement = False,
     threads: Threads = None,
     tta: Tta = None,
     kept: Annotated[
@@ -55,8 +42,7 @@ def predict(
     from ensemble_kit.runs import Run
 
     opened = Run.open(run or default_run())
-    options = {"device": device, "precision": precision, "backend": backend, "threads": threads}
-    options |= {"batch_size": batch_size, "accept_disagreement": accept_disagreement}
+    options = {"device": device, "precision": precision, "threads": threads, "batch_size": batch_size}
     views = opened.tta if tta is None else views_of(tta)
     with TerminalWatcher() as watcher:
         table = read_part_of(opened, data, part)

@@ -1,0 +1,73 @@
+"""`ens gallery` as a user types it, on one tiny trained run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from command_line import Ens
+
+RUN = "runs/face_mask"
+
+
+def test_a_run_without_evaluation_answers_shows_its_training_photos(ens: Ens, trained: Path, tmp_path: Path) -> None:
+    page = tmp_path / "gallery.html"
+    done = ens("gallery", trained / RUN, "-o", page, "--part", "train", "--limit", 9, "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert (found["n_photos"], found["has_photos"]) == (9, False)
+    assert found["n_all"] > 100
+    text = page.read_text("utf-8")
+    assert "out of fold" in text
+    assert "data:image" not in text
+
+
+def test_photos_are_put_in_where_they_are_asked_for(ens: Ens, trained: Path, tmp_path: Path) -> None:
+    page = tmp_path / "gallery.html"
+    done = ens("gallery", trained / RUN, "-o", page, "--part", "train", "--photos", "--limit", 3)
+    assert done.code == 0, done.err
+    assert "photos are answered wrongly" in done.out
+    assert page.read_text("utf-8").count("data:image/webp") == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["--part", "tset"], 2, '--part "tset"'),
+        (["--part", "eval"], 3, "not predicted yet"),
+        (["--part", "train", "--answers", "a.csv"], 2, "has its own labels"),
+        (["--part", "train", "--photos", "--data", "nowhere"], 3, "nowhere"),
+        (["--part", "train", "--limit", "0"], 2, ""),
+        (["--part", "train", "--route", "sfot"], 2, "soft"),
+        (["--part", "train", "-o", "."], 2, "found a folder"),
+    ],
+)
+def test_bad_calls_end_in_one_line(
+    ens: Ens, trained: Path, tmp_path: Path, words: list[str], code: int, told: str
+) -> None:
+    done = ens("gallery", trained / RUN, "-o", tmp_path / "x.html", *words, cwd=tmp_path)
+    assert done.code == code
+    assert told in done.err
+    assert "Traceback" not in done.err
+    assert not (tmp_path / "x.html").exists()
+
+
+def test_photos_that_are_nowhere_are_an_error_and_a_missing_one_is_not(ens: Ens, trained: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained / RUN, run, ignore=shutil.ignore_patterns("cache"))
+    info = json.loads((run / "run.json").read_text())
+    root = Path(info["photo_root"])
+    moved = tmp_path / "moved"
+    shutil.copytree(root, moved)
+    (run / "run.json").write_text(json.dumps({**info, "photo_root": str(moved)}))
+    next(moved.rglob("*mask1*")).unlink()
+    done = ens("gallery", run, "-o", tmp_path / "a.html", "--part", "train", "--photos")
+    assert done.code == 0, done.err
+    assert "1 photo could not be shown" in done.out
+    shutil.rmtree(moved)
+    done = ens("gallery", run, "-o", tmp_path / "b.html", "--part", "train", "--photos")
+    assert done.code == 3
+    assert "none of the" in done.err
+    assert done.err.count("\n") == 1

@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 
 from ensemble_kit.arrays import BoolArray, ByteArray, FloatArray, IdArray, IntArray
+from ensemble_kit.backends.forms import Forms
+from ensemble_kit.backends.photos import TrainingPhotos
+from ensemble_kit.backends.table import BackendLike, Forward, find_backend
 from ensemble_kit.card import Card
 from ensemble_kit.data.decode import Preprocess
 from ensemble_kit.data.preparers import Preparer
@@ -18,10 +21,10 @@ from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.ensemble import Combined, ConditionalEnsemble, Fallback
 from ensemble_kit.errors import UsageError
 from ensemble_kit.graph import Graph
-from ensemble_kit.inference import Progress, Voter, find_voters, load_ready, photo_windows
+from ensemble_kit.inference import Progress, Voter, find_voters, photo_windows
 from ensemble_kit.loading.cache import Geometry, geometry
 from ensemble_kit.models.backbones import Builder
-from ensemble_kit.models.compute import Compute, choose_compute, num_threads, predict_probs
+from ensemble_kit.models.compute import num_threads, predict_probs
 from ensemble_kit.models.heads import HeadBuilder
 from ensemble_kit.models.views import find_views
 from ensemble_kit.predictions import Predictions
@@ -31,7 +34,10 @@ WINDOW_BYTES = 256 * 2**20
 """Prepared photos held at a time: a large window, so that rare routes fill their batches."""
 WINDOW_PHOTOS = 4096
 MAKING = frozenset(
-    ("borders", "fallback", "device", "batch_size", "precision", "window", "backbones", "heads", "preparers", "tta")
+    (
+        *("borders", "fallback", "device", "batch_size", "precision", "window", "backbones", "heads", "preparers"),
+        *("tta", "backend", "trained_on", "accept_disagreement", "forms"),
+    )
 )
 """What an `Answerer` is made with; the rest is said when it is asked."""
 
@@ -91,11 +97,14 @@ class Answerer:
         window: photos prepared at a time; as many as fit in 256 MB when left out. Memory does not grow with the
             number of photos, but for their joint probabilities.
         fallback: as of `ConditionalEnsemble`.
-        device, batch_size, precision, backbones, heads, preparers, tta: as of `predict_table`.
+        device, batch_size, precision, backbones, heads, preparers, tta, backend, trained_on, accept_disagreement: as of
+            `predict_table`.
+        forms: folder in which a back end's forms of the checkpoints are kept.
 
     Raises:
         DataError: a checkpoint that cannot be read, or of another schema.
-        UsageError: no checkpoint; a state without an expert; an unknown view.
+        UsageError: no checkpoint; a state without an expert; an unknown view; a back end that is unknown, not
+            installed, or without photos to try it on.
     """
 
     def __init__(
@@ -108,12 +117,16 @@ class Answerer:
         fallback: Fallback = "refuse",
         device: str = "auto",
         batch_size: int = 32,
-        precision: str = "auto",
+        precision: str | None = None,
         window: int | None = None,
         backbones: Mapping[str, Builder] | None = None,
         heads: Mapping[str, HeadBuilder] | None = None,
         preparers: Mapping[str, Preparer] | None = None,
         tta: Sequence[str] = (),
+        backend: BackendLike | None = None,
+        trained_on: TrainingPhotos | None = None,
+        accept_disagreement: bool = False,
+        forms: Path | None = None,
     ):
         if not checkpoints:
             raise UsageError("answer: expected checkpoints, found none")
@@ -122,13 +135,23 @@ class Answerer:
                 raise UsageError(f"{name}: expected at least 1, found {value}")
         self.schema = schema.with_borders(borders or {})
         self.graph, self.fallback = graph, fallback
-        self.batch_size, self.views, self.builders = batch_size, find_views(tta), (backbones, heads)
-        self.compute: Compute = choose_compute(device, precision, channels_last=True)
+        self.batch_size, self.views = batch_size, find_views(tta)
+        self.forms = Forms(
+            find_backend(backend, precision, device),
+            device,
+            trained_on=trained_on,
+            folder=forms,
+            accept=accept_disagreement,
+            backbones=backbones,
+            heads=heads,
+            preparers=preparers,
+        )
         self.voters = {(voter.expert, voter.name): voter for voter in find_voters(checkpoints, schema)}
+        self.hashes = {voter.path: voter.sha256 for voter in self.voters.values()}
         cards = {voter.path: voter.card for voter in self.voters.values()}
         self.preprocess = {path: Preprocess.from_json(card.preprocess, preparers) for path, card in cards.items()}
         self.window = window or self._fitting_window()
-        self.loaded: dict[Path, Any] = {}
+        self.loaded: dict[Path, Forward] = {}
         self.counts = Counts()
         self.photos: Mapping[Geometry, ByteArray] = {}
         self.readable: BoolArray = np.zeros(0, dtype=np.bool_)
@@ -156,6 +179,7 @@ class Answerer:
         if not len(table):
             raise UsageError("answer: expected photos, found none")
         self.counts = Counts()
+        self.forms.photo_cache, self.forms.say = cache, None if watcher is None else watcher.say
         joint = np.zeros((len(table), self.schema.n_joint), dtype=np.float32)
         problems: dict[int, str] = {}
         combined: Combined | None = None
@@ -246,10 +270,10 @@ class Answerer:
 
     def _probs(self, path: Path, card: Card, rows: IntArray) -> FloatArray:
         if path not in self.loaded:
-            self.loaded[path] = load_ready(path, self.compute, *self.builders)
+            self.loaded[path] = self.forms.load(path, card, self.hashes[path])
             self.counts.loaded += 1
         self.counts.forwards += len(rows) * (1 + len(self.views))
         preprocess, spans = self.preprocess[path], [head.outputs for head in card.heads]
         window = self.photos[geometry(preprocess)]
         network = self.loaded[path]
-        return predict_probs(network, window, preprocess, self.compute, self.batch_size, rows, spans, self.views)
+        return predict_probs(network, window, preprocess, self.forms.compute, self.batch_size, rows, spans, self.views)

@@ -16,8 +16,16 @@ if TYPE_CHECKING:
     from ensemble_kit.data.samples import SampleTable
 
 
+BACKEND = "torch"
+"""What made the sets that do not say it."""
+
+
 def predictions_current(
-    folder: Path, table: SampleTable, checkpoint_sha256: Collection[str], tta: Sequence[str] | None = None
+    folder: Path,
+    table: SampleTable,
+    checkpoint_sha256: Collection[str],
+    tta: Sequence[str] | None = None,
+    backend: str | None = None,
 ) -> bool:
     """Whether `folder` holds the predictions of exactly these checkpoints on exactly these photos, all of it whole.
 
@@ -28,8 +36,9 @@ def predictions_current(
         table: the samples, in the set's order.
         checkpoint_sha256: hashes of the checkpoint files.
         tta: the views that it must have averaged; None = whichever.
+        backend: what must have run the checkpoints; None = whatever did.
     """
-    found = {sha256 for _, sha256 in saved_layers(folder, table, tta)}
+    found = {sha256 for _, sha256 in saved_layers(folder, table, tta, backend)}
     return bool(found) and found == set(checkpoint_sha256)
 
 
@@ -54,17 +63,38 @@ def saved_tta(folder: Path, key: str = "tta") -> tuple[str, ...]:
         return ()
 
 
+def wanted_backend(folder: Path, recipe_backend: str) -> str:
+    """The back end that should make the set in `folder`, where nobody types one; see `wanted_tta`."""
+    is_there = (Path(folder) / "predictions.json").is_file()
+    is_as_then = is_there and saved_backend(folder, "recipe_backend") == recipe_backend
+    return saved_backend(folder) if is_as_then else recipe_backend
+
+
+def saved_backend(folder: Path, key: str = "backend") -> str:
+    """What ran the checkpoints whose predictions are in `folder`; torch when there are no predictions.
+
+    Args:
+        key: "recipe_backend" for the one that the run's recipe named then.
+    """
+    try:
+        return str(read_prediction_json(folder)["created"].get(key, BACKEND))
+    except (DataError, UsageError, *MALFORMED):
+        return BACKEND
+
+
 def saved_layers(
-    folder: Path, table: SampleTable, tta: Sequence[str] | None = None
+    folder: Path, table: SampleTable, tta: Sequence[str] | None = None, backend: str | None = None
 ) -> dict[tuple[str, str], FloatArray]:
     """What `folder` holds of these very photos: (expert, hash of its checkpoint) -> `(n_samples, n_classes)`, mapped.
 
     Nothing when the set is missing or damaged, when its photos are others or changed since, or when it does not say
-    which they were. Nothing, too, when `tta` is given and other views were averaged.
+    which they were. Nothing, too, when `tta` or `backend` is given and other views were averaged, or another one ran.
     """
     try:
         content = read_prediction_json(folder)
         if not _same_photos(content, table) or (tta is not None and set(saved_tta(folder)) != set(tta)):
+            return {}
+        if backend is not None and saved_backend(folder) != backend:
             return {}
         read_problems(folder)
         experts = zip(load_predictions(folder), content["experts"], strict=True)

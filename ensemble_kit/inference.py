@@ -8,14 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
-from torch import nn
 
 from ensemble_kit.arrays import ByteArray, FloatArray
+from ensemble_kit.backends.forms import Forms
+from ensemble_kit.backends.photos import TrainingPhotos
+from ensemble_kit.backends.table import BackendLike, Forward, find_backend
 from ensemble_kit.card import Card, Head, read_card
-from ensemble_kit.current import photos_sha256, predictions_current, saved_layers, saved_tta
+from ensemble_kit.current import photos_sha256, predictions_current, saved_backend, saved_layers, saved_tta
 from ensemble_kit.data.decode import Preprocess
 from ensemble_kit.data.preparers import Preparer
 from ensemble_kit.data.samples import SampleTable
@@ -25,9 +27,7 @@ from ensemble_kit.graph import describe_expert
 from ensemble_kit.loading.cache import Geometry, PhotoCache, decode_windows, geometry
 from ensemble_kit.loading.leftovers import remove_leftovers
 from ensemble_kit.models.backbones import Builder
-from ensemble_kit.models.checkpoint import load_expert, seen_size
-from ensemble_kit.models.compute import Compute, choose_compute, num_threads, predict_probs
-from ensemble_kit.models.fused import ready
+from ensemble_kit.models.compute import Compute, num_threads, predict_probs
 from ensemble_kit.models.heads import HeadBuilder
 from ensemble_kit.models.views import View, find_views
 from ensemble_kit.predictions import Predictions, read_problems, save_predictions
@@ -43,6 +43,7 @@ WINDOW = 512
 class Progress(Protocol):
     """Who is told how far the work is."""
 
+    def say(self, line: str) -> None: ...
     def begin(self, title: str, total: float) -> None: ...
     def advance(self, done: float, title: str | None = None) -> None: ...
     def end(self) -> None: ...
@@ -74,7 +75,7 @@ def predict_table(
     *,
     device: str = "auto",
     batch_size: int = 32,
-    precision: str = "auto",
+    precision: str | None = None,
     threads: int | None = None,
     cache: Path | None = None,
     watcher: Progress | None = None,
@@ -83,6 +84,10 @@ def predict_table(
     preparers: Mapping[str, Preparer] | None = None,
     tta: Sequence[str] = (),
     recipe_tta: Sequence[str] = (),
+    backend: BackendLike | None = None,
+    recipe_backend: str = "torch",
+    trained_on: TrainingPhotos | None = None,
+    accept_disagreement: bool = False,
     command: str = "ens predict",
 ) -> Path:
     """Writes the prediction set `out`: each checkpoint's probabilities for each photo of `table`.
@@ -94,53 +99,63 @@ def predict_table(
 
     Args:
         batch_size: photos a forward pass; 16 to 64 is best on a CPU.
+        precision: of torch, in place of a back end: fp32, bf16, or auto (bf16 where it pays).
         threads: torch's CPU threads; None leaves them alone.
         cache: folder of photo caches; one of these very photos and preparation spares the decoding.
         backbones, heads, preparers: backbones, heads and preparing steps of one's own, by the name in the card.
         tta: names of `VIEWS`; probabilities are the mean over the plain photo and these views of it.
         recipe_tta: the views that the run's recipe names; kept beside `tta`, see `current.wanted_tta`.
+        backend: what runs the checkpoints: a name of `BACKENDS`, or a function of one's own; torch in float32 when left
+            out. The same for `recipe_backend` and `current.wanted_backend`.
+        trained_on: the samples that the checkpoints were trained on: every back end but torch in float32 is compared
+            with it on some of them, once, and kept under `cache`.
+        accept_disagreement: take a back end that gives other labels too often, or that cannot be compared.
 
     Raises:
-        DataError: a checkpoint that cannot be read, or of another schema than the table or the other checkpoints.
-        UsageError: no checkpoint, no photo.
+        DataError: a checkpoint that cannot be read, or of another schema than the table or the other checkpoints; a
+            back end that disagrees.
+        UsageError: no checkpoint, no photo; a back end that is unknown, not installed, or without photos to try it on.
     """
     if not checkpoints or not len(table):
         raise UsageError(f"predict: expected photos and checkpoints, found {len(table)} and {len(checkpoints)}")
     if batch_size < 1:
         raise UsageError(f"batch size: expected at least 1, found {batch_size}")
-    views = find_views(tta)
+    views, chosen = find_views(tta), find_backend(backend, precision, device)
     voters = find_voters(checkpoints, table.schema)
     out = Path(out)
     remove_leftovers(out, SCRATCH)
     is_told = saved_tta(out, "recipe_tta") == tuple(recipe_tta)
-    if is_told and predictions_current(out, table, {voter.sha256 for voter in voters}, tta):
+    is_told &= saved_backend(out, "recipe_backend") == recipe_backend
+    if is_told and predictions_current(out, table, {voter.sha256 for voter in voters}, tta, chosen.name):
         return out
     photos = photos_sha256(table)  # before they are looked at: photos that change meanwhile are predicted again
-    saved = saved_layers(out, table, tta)
+    saved = saved_layers(out, table, tta, chosen.name)
     layers = {voter: saved[voter.key] for voter in voters if voter.key in saved}
     problems = read_problems(out) if layers else []
-    compute = choose_compute(device, precision, channels_last=True)
-    networks = {v.path: load_ready(v.path, compute, backbones, heads) for v in voters if v not in layers}
+    forms = Forms(
+        chosen,
+        device,
+        trained_on=trained_on,
+        folder=None if cache is None else cache / "backends",
+        photo_cache=cache,
+        accept=accept_disagreement,
+        backbones=backbones,
+        heads=heads,
+        preparers=preparers,
+        say=None if watcher is None else watcher.say,
+    )
+    with num_threads(threads):
+        networks = {v.path: forms.load(v.path, v.card, v.sha256) for v in voters if v not in layers}
     out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         stack.enter_context(num_threads(threads))
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f".predict-{os.getpid()}-", dir=out)))
         fresh = {v: _layer(scratch / f"{i}.npy", len(table), v) for i, v in enumerate(voters) if v not in layers}
         if fresh:
-            problems = _fill(fresh, table, networks, compute, batch_size, cache, watcher, views, preparers)
-        _save(out, table, voters, layers | fresh, problems, command, photos, tta, recipe_tta)
+            problems = _fill(fresh, table, networks, forms.compute, batch_size, cache, watcher, views, preparers)
+        told = {"tta": tta, "recipe_tta": recipe_tta, "backend": chosen.name, "recipe_backend": recipe_backend}
+        _save(out, table, voters, layers | fresh, problems, command, photos, told)
     return out
-
-
-def load_ready(
-    path: Path,
-    compute: Compute,
-    backbones: Mapping[str, Builder] | None,
-    heads: Mapping[str, HeadBuilder] | None,
-) -> nn.Module:
-    """A checkpoint's network, made as fast as it can be without other answers."""
-    network, card = load_expert(path, backbones=backbones, heads=heads)
-    return ready(network, compute, seen_size(card))
 
 
 def find_voters(checkpoints: Sequence[Path], schema: Schema) -> list[Voter]:
@@ -196,7 +211,7 @@ def _layer(path: Path, n_samples: int, voter: Voter) -> FloatArray:
 def _fill(
     layers: Mapping[Voter, FloatArray],
     table: SampleTable,
-    networks: Mapping[Path, nn.Module],
+    networks: Mapping[Path, Forward],
     compute: Compute,
     batch_size: int,
     cache: Path | None,
@@ -267,8 +282,7 @@ def _save(
     problems: Sequence[tuple[str, str, str]],
     command: str,
     photos: str,
-    tta: Sequence[str],
-    recipe_tta: Sequence[str],
+    told: Mapping[str, Any],
 ) -> None:
     experts, hashes = [], []
     for expert in dict.fromkeys(voter.expert for voter in voters):
@@ -295,6 +309,5 @@ def _save(
         problems=problems,
         command=command,
         photos_sha256=photos,
-        tta=tta,
-        recipe_tta=recipe_tta,
+        **told,
     )

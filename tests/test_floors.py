@@ -38,6 +38,7 @@ FLOORS = [
     {"diagnosis"},
     {"structure_search"},
     {"models", "loading"},
+    {"backends"},
     {"training", "inference"},
     {"answering"},
     {"pages"},
@@ -49,7 +50,7 @@ FLOORS = [
     {"__main__"},
 ]
 FLOOR_OF = {name: number for number, floor in enumerate(FLOORS) for name in floor}
-TORCH_FLOORS = {"models", "loading", "training", "inference"}
+TORCH_FLOORS = {"backends", "models", "loading", "training", "inference"}
 
 
 def modules() -> list[Path]:

@@ -361,6 +361,9 @@ def test_progress_is_told_from_begin_to_end(world: World, tmp_path: Path) -> Non
     told: list[Any] = []
 
     class Watcher:
+        def say(self, line: str) -> None:
+            told.append(line)
+
         def begin(self, title: str, total: float) -> None:
             told.append(total)
 

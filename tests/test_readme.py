@@ -14,7 +14,8 @@ import typer
 
 import ensemble_kit as ek
 from ensemble_kit.cli import app
-from ensemble_kit.recipe.load import load_recipe, recipe_folder
+from ensemble_kit.recipe.files import recipe_folder
+from ensemble_kit.recipe.load import load_recipe
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")

@@ -27,7 +27,7 @@ from ensemble_kit.cli.options import (
     given,
     refuse_twice,
 )
-from ensemble_kit.cli.predict import Batch, Precision, Threads, Tta, views_of
+from ensemble_kit.cli.predict import AcceptDisagreement, Backend, Batch, Precision, Threads, Tta, views_of
 
 
 def answer(
@@ -52,6 +52,8 @@ def answer(
         int | None, typer.Option(min=1, help="Photos prepared at a time; default as many as fit in 256 MB.")
     ] = None,
     precision: Precision = None,
+    backend: Backend = None,
+    accept_disagreement: AcceptDisagreement = False,
     threads: Threads = None,
     tta: Tta = None,
     edits: Edits = None,
@@ -76,7 +78,8 @@ def answer(
     laid = given({**flags, "borders": borders_of(borders)})
     refuse_twice(ctx, edits or (), {"combine": laid})
     laid = {key: value for key, value in laid.items() if key not in edited_keys(edits or (), "combine")}
-    machine = {"device": device, "precision": precision, "threads": threads, "window": window}
+    machine = {"device": device, "precision": precision, "backend": backend, "threads": threads, "window": window}
+    machine["accept_disagreement"] = accept_disagreement
     views = {} if tta is None else {"tta": views_of(tta)}
     with TerminalWatcher(stderr=json) as watcher:
         report = answer_run(

@@ -172,7 +172,7 @@ def _expected(template: Path | None, data: Path | None, run: Path | None, recipe
         opened = Run.open(run)
         joint = opened.table.joint()
         counts = [int((joint == number).sum()) for number in range(opened.schema.n_joint)]
-        own = template or template_of(data or opened.data, opened.schema, opened.info["layout"])
+        own = template or template_of(data or opened.data, opened.schema, opened.layout)
         return {"schema": opened.schema, "template": own, "counts": counts}
     from ensemble_kit.recipe.load import load_recipe
 

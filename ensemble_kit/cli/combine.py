@@ -119,7 +119,7 @@ def template_of_run(run: Run | None, data: Path | None, name: str) -> Path | Non
 
     if run is None or name == "train":
         return None
-    return template_of(data or run.data, run.schema, run.info["layout"])
+    return template_of(data or run.data, run.schema, run.layout)
 
 
 def borders_of(texts: list[str] | None) -> dict[str, list[float]] | None:

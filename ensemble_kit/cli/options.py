@@ -46,7 +46,11 @@ Fallback = Annotated[str | None, typer.Option(envvar="ENS_FALLBACK", help="For a
 Decide = Annotated[
     str | None, typer.Option(envvar="ENS_DECIDE", help="joint, attribute or top_down: how classes are chosen.")
 ]
-Borders = Annotated[list[str] | None, typer.Option(help="age=30,58: other borders, for experts with finer columns.")]
+Borders = Annotated[
+    list[str] | None,
+    typer.Option(envvar="ENS_COMBINE_BORDERS", help="age=30,58: other borders, for experts with finer columns."),
+]
+"""ENS_BORDERS are the training's, of one attribute."""
 FittedFiles = Annotated[
     list[Path] | None, typer.Option(help="What ens fit wrote: weights, temperatures, stackings, shifts, borders.")
 ]

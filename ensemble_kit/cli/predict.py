@@ -11,7 +11,18 @@ import typer
 from ensemble_kit.cli.options import DEFAULT_RECIPE, Device, Json, OtherData, RecipeName, default_run, given
 
 Batch = Annotated[int, typer.Option(envvar="ENS_PREDICT_BATCH_SIZE", min=1, help="Photos a step.")]
-Precision = Annotated[str | None, typer.Option(envvar="ENS_PRECISION", help="auto, fp32 or bf16; default as trained.")]
+Precision = Annotated[
+    str | None,
+    typer.Option(envvar="ENS_PRECISION", help="In place of a back end: fp32, bf16, auto (bf16 if it pays)."),
+]
+Backend = Annotated[
+    str | None,
+    typer.Option(envvar="ENS_BACKEND", help="What runs the networks: torch or torch-bf16; default the recipe's."),
+]
+AcceptDisagreement = Annotated[
+    bool,
+    typer.Option("--accept-disagreement", help="Take a back end that too often gives other labels than torch."),
+]
 Threads = Annotated[int | None, typer.Option(envvar="ENS_THREADS", min=1, help="CPU threads; default as trained.")]
 Tta = Annotated[
     str | None,
@@ -30,6 +41,8 @@ def predict(
     device: Device = None,
     batch_size: Batch = 32,
     precision: Precision = None,
+    backend: Backend = None,
+    accept_disagreement: AcceptDisagreement = False,
     threads: Threads = None,
     tta: Tta = None,
     kept: Annotated[
@@ -42,7 +55,8 @@ def predict(
     from ensemble_kit.runs import Run
 
     opened = Run.open(run or default_run())
-    options = {"device": device, "precision": precision, "threads": threads, "batch_size": batch_size}
+    options = {"device": device, "precision": precision, "backend": backend, "threads": threads}
+    options |= {"batch_size": batch_size, "accept_disagreement": accept_disagreement}
     views = opened.tta if tta is None else views_of(tta)
     with TerminalWatcher() as watcher:
         table = read_part_of(opened, data, part)

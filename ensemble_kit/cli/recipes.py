@@ -18,7 +18,8 @@ recipes = typer.Typer(no_args_is_help=True, help="The shipped recipes, and files
 @recipes.command("list")
 def list_recipes() -> None:
     """List the shipped recipes, each with what it is for."""
-    from ensemble_kit.recipe.load import load_recipe, recipe_names
+    from ensemble_kit.recipe.files import recipe_names
+    from ensemble_kit.recipe.load import load_recipe
     from ensemble_kit.recipe.show import headline
 
     names = recipe_names()
@@ -46,7 +47,8 @@ def show(
 ) -> None:
     """Print a recipe as it is written, or resolved: every key with its value, as a recipe that runs again."""
     from ensemble_kit.errors import UsageError
-    from ensemble_kit.recipe.load import find_recipe, load_recipe
+    from ensemble_kit.recipe.files import find_recipe
+    from ensemble_kit.recipe.load import load_recipe
     from ensemble_kit.recipe.resolved import resolved_toml
 
     if (edits or variant) and not resolved:

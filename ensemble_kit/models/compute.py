@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -98,7 +98,7 @@ def num_threads(threads: int | None) -> Iterator[None]:
 
 @torch.inference_mode()
 def predict_probs(
-    network: nn.Module,
+    network: Callable[[Tensor], Tensor],
     photos: ByteArray,
     preprocess: Preprocess,
     compute: Compute,
@@ -109,15 +109,15 @@ def predict_probs(
 ) -> FloatArray:
     """Softmax over each head's columns, `(n_samples, n_columns)` float32, computed in float32.
 
-    Leaves the network in eval mode.
-
     Args:
+        network: inputs -> logits, as `backends` make them; a module is left in eval mode.
         photos: `(n_photos, height, width, 3)` uint8, prepared; may be a memmap.
         rows: `(n_samples,)` which photos, at least one; all when left out.
         spans: first column and the one after the last of each head, side by side; one head of all when left out.
         views: further ways to look at each photo; the probabilities are the mean over the plain photo and these.
     """
-    network.eval()
+    if isinstance(network, nn.Module):
+        network.eval()
     chosen = np.arange(len(photos)) if rows is None else rows
     parts = []
     for start in range(0, len(chosen), batch_size):
@@ -130,7 +130,7 @@ def predict_probs(
 
 
 def _softmax(
-    network: nn.Module,
+    network: Callable[[Tensor], Tensor],
     photos: Tensor,
     preprocess: Preprocess,
     compute: Compute,

@@ -48,6 +48,8 @@ def save_predictions(
     photos_sha256: str | None = None,
     tta: Sequence[str] = (),
     recipe_tta: Sequence[str] = (),
+    backend: str = "torch",
+    recipe_backend: str = "torch",
 ) -> None:
     """Writes a prediction set; `predictions.json` comes last, and without it the folder is none.
 
@@ -59,6 +61,8 @@ def save_predictions(
         photos_sha256: which photos they are, see `current.photos_sha256`; None = not known.
         tta: the views that were averaged with the plain photo.
         recipe_tta: those that the run's recipe named then.
+        backend: what ran the checkpoints.
+        recipe_backend: the one that the run's recipe named then.
 
     Raises:
         DataError: experts on different photos, or whose classes are not the schema's.
@@ -81,7 +85,7 @@ def save_predictions(
     content = {"format": FORMAT, "version": VERSION, "n_samples": len(ids), "ids_sha256": ids_sha256(ids)}
     versions = {"python": platform.python_version(), "numpy": np.__version__}
     created = {"command": command, "versions": versions, "photos_sha256": photos_sha256, "tta": list(tta)}
-    created |= {"recipe_tta": list(recipe_tta)}
+    created |= {"recipe_tta": list(recipe_tta), "backend": backend, "recipe_backend": recipe_backend}
     content |= {"schema": schema.to_json(), "experts": entries, "created": created}
     write_json(folder / "predictions.json", content)
 

@@ -19,7 +19,8 @@ from ensemble_kit.recipe.combine import (
     write_answers,
 )
 from ensemble_kit.recipe.load import validated
-from ensemble_kit.recipe.predict import machine_of
+from ensemble_kit.recipe.predict import settings_of
+from ensemble_kit.recipe.rules import check_predict_of
 from ensemble_kit.recipe.run import Watcher
 from ensemble_kit.recipe.settings import CombineSettings
 from ensemble_kit.runs import Run
@@ -85,7 +86,8 @@ def answer_run(
     Args:
         settings: see `CombineSettings`.
         structure, template, missing, fitted: as of `combine_sets`.
-        options: device, precision, threads, batch_size, window, tta; as in the training where left out.
+        options: device, threads, batch_size, window; as in the training where left out. backend or precision, and tta;
+            as in the run's recipe where left out. accept_disagreement.
 
     Raises:
         UsageError: an unknown structure, route or vote; a state without an expert.
@@ -99,6 +101,7 @@ def answer_run(
         run.schema.decode([missing])  # refuses what is no joint class
     checkpoints = run.checkpoints()
     run.verify()
+    check_predict_of(run)
     borders = borders_of_settings(chosen, fitted)
     schema = run.schema.with_borders(borders)
     graph = graph_as(structure, schema, run.graph)
@@ -112,7 +115,8 @@ def answer_run(
         watcher=watcher,
         route=chosen.route,
         **combine_arguments(chosen, fitted, graph),
-        **{"tta": run.tta, **machine_of(run), **(options or {})},
+        forms=run.folder / "cache" / "backends",
+        **settings_of(run, run.backend, {"tta": run.tta, **(options or {})}),
     )
     labels = decide_labels(answered.joint, schema, graph, chosen.decide)
     n_silent = int((labels < 0).sum())

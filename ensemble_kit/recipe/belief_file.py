@@ -14,7 +14,8 @@ from ensemble_kit.diagnosis.claims import Claim
 from ensemble_kit.errors import UsageError, nearest
 from ensemble_kit.files import sha256_json, slug
 from ensemble_kit.graph import describe_expert
-from ensemble_kit.recipe.load import Recipe, load_variants, naming, read_sections, validated
+from ensemble_kit.recipe.files import naming, read_sections
+from ensemble_kit.recipe.load import Recipe, load_variants, validated
 from ensemble_kit.recipe.settings import Settings, TrainSettings
 
 JOINT = "joint"

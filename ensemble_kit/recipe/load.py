@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +17,9 @@ from ensemble_kit.graph import Graph, describe_expert, expert_key
 from ensemble_kit.recipe.edits import Edit, edited, parse_edit, with_variant
 from ensemble_kit.recipe.experts import ExpertSpec as ExpertSpec
 from ensemble_kit.recipe.experts import canonical, has_borders, plan_experts
+from ensemble_kit.recipe.files import naming, read_sections, recipe_folder
+from ensemble_kit.recipe.rules import check_rules
+from ensemble_kit.recipe.schema_section import schema_of
 from ensemble_kit.recipe.settings import (
     MEASURED,
     CombineSettings,
@@ -32,9 +33,8 @@ from ensemble_kit.recipe.settings import (
     lay_over,
 )
 from ensemble_kit.recipe.space import Parameter, parse_space
-from ensemble_kit.recipe.taxonomy import side_by_side, taxonomy_of
 from ensemble_kit.runs import Run
-from ensemble_kit.schema import Attribute, Schema
+from ensemble_kit.schema import Schema
 
 SECTIONS = ("schema", "graph", "data", "train", "experts", "predict", "combine", "vote", "tune", "variants", "beliefs")
 AnySettings = TypeVar("AnySettings", bound=Settings)
@@ -191,7 +191,9 @@ def combine_of(run: Run) -> dict[str, Any]:
         DataError: it says what cannot be.
     """
     with taking_apart(run.folder / "run.json"):
-        return validated(CombineSettings, run.combine, "combine").model_dump()
+        chosen = validated(CombineSettings, run.combine, "combine")
+        check_rules(chosen, run.schema, run.graph)
+        return chosen.model_dump()
 
 
 def _fault(fault: Any, model: type[Settings], where: str) -> str:
@@ -204,28 +206,6 @@ def _fault(fault: Any, model: type[Settings], where: str) -> str:
     message, found = fault["msg"].removeprefix("Value error, "), fault["input"]
     shown = "" if isinstance(found, dict) or repr(found) in message else f" (found {found!r})"
     return f"{where}{'.' if key else ''}{key}: {message}{shown}"
-
-
-def recipe_folder() -> Path:
-    """Where the shipped recipes lie: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parent.parent
-    packed = package / "_recipes"
-    return packed if packed.is_dir() else package.parent / "recipes"
-
-
-def recipe_names() -> list[str]:
-    return sorted(path.stem for path in recipe_folder().glob("*.toml"))
-
-
-def find_recipe(name: str) -> Path:
-    """A recipe's file: `name` is a path, or a shipped recipe's name with or without `.toml`."""
-    path = Path(name)
-    if path.suffix == ".toml" and path.is_file():
-        return path
-    stem = (path.stem if path.suffix == ".toml" else name).replace("-", "_")
-    if stem in recipe_names() and path.name == name:  # a folder was named: then that very file was meant
-        return recipe_folder() / f"{stem}.toml"
-    raise UsageError(f'no recipe "{name}": expected a .toml file or a shipped recipe{nearest(name, recipe_names())}')
 
 
 def load_recipe(name: str | Path, edits: Sequence[str] = (), variant: str | None = None) -> Recipe:
@@ -298,31 +278,6 @@ def _is_own(edit: Edit) -> bool:
     return edit.path[0] == "variants"
 
 
-def read_sections(name: str | Path) -> tuple[Path, dict[str, Any]]:
-    """A recipe's file, and what is written in it; nothing is checked yet.
-
-    Raises:
-        UsageError: an unknown name.
-        DataError: the file is not TOML.
-    """
-    path = find_recipe(str(name))
-    try:
-        return path, tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not readable as TOML ({error})") from None
-
-
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Errors raised inside say which file they are about."""
-    try:
-        yield
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from None
-    except DataError as error:  # the paths file names itself
-        raise DataError(f"{path}: {error}") from None
-
-
 def _chosen(path: Path, written: Mapping[str, Any], edits: tuple[Edit, ...], variant: str | None) -> Recipe:
     """The recipe, or one of its variants; without a choice the variants, as written, are checked beside it."""
     _check_sections(written)
@@ -355,7 +310,7 @@ def _check_sections(written: Mapping[str, Any]) -> None:
 
 
 def _recipe(path: Path, written: Mapping[str, Any], edits: tuple[Edit, ...], variants: tuple[str, ...]) -> Recipe:
-    schema = _schema(written.get("schema", {}), (path.parent, recipe_folder()))
+    schema = schema_of(written.get("schema", {}), (path.parent, recipe_folder()))
     check_names(schema)
     graph = Graph(written["graph"]) if "graph" in written else Graph.independent(schema)
     graph.check(schema)
@@ -382,6 +337,7 @@ def _recipe(path: Path, written: Mapping[str, Any], edits: tuple[Edit, ...], var
         edits=edits,
         variants=variants,
     )
+    check_rules(recipe.combine, schema, graph)
     recipe.check_experts()
     _refuse_measured(recipe)
     described = [describe_expert(spec.attributes, spec.condition) for spec in recipe.experts]
@@ -422,35 +378,6 @@ def _refuse_measured(recipe: Recipe) -> None:
             raise UsageError(
                 f"train {key}: {' and '.join(found)}: about a measured attribute; {','.join(names)} is none"
             )
-
-
-def _schema(section: Mapping[str, Any], places: Sequence[Path]) -> Schema:
-    """The attributes in the order written; `taxonomy` stands for all of its own."""
-    if not section:
-        raise UsageError('no [schema]; write one line an attribute, as in mask = ["worn", "incorrect", "not_worn"]')
-    is_taxonomy = "taxonomy" in section
-    if not is_taxonomy and _looks_like_paths(section.get("paths")):
-        raise UsageError('schema: paths need their attributes beside them, as in taxonomy = ["kind", "coarse", "fine"]')
-    parts: list[Schema] = []
-    for name, value in section.items():
-        if is_taxonomy and name == "paths":
-            continue
-        if is_taxonomy and name == "taxonomy":
-            parts.append(taxonomy_of(value, section.get("paths"), places))
-        else:
-            parts.append(Schema(_attribute(name, value)))
-    return side_by_side(parts)
-
-
-def _looks_like_paths(value: Any) -> bool:
-    return isinstance(value, str) or (isinstance(value, list) and any(isinstance(item, list) for item in value))
-
-
-def _attribute(name: str, value: Any) -> Attribute:
-    entry = {"classes": value} if isinstance(value, list) else value
-    if not isinstance(entry, dict) or not set(entry) <= {"classes", "borders"} or "classes" not in entry:
-        raise UsageError(f'schema: "{name}" must be a list of classes, or {{classes = [...], borders = [...]}}')
-    return Attribute(name, entry["classes"], entry.get("borders"))
 
 
 def _train(

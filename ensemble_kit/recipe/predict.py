@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ensemble_kit.current import wanted_tta
+from ensemble_kit.current import wanted_backend, wanted_tta
 from ensemble_kit.errors import DataError, UsageError, nearest
 from ensemble_kit.files import read_json
 from ensemble_kit.predictions import read_problems
+from ensemble_kit.recipe.rules import check_predict_of
 from ensemble_kit.recipe.run import Watcher
 from ensemble_kit.runs import Run
 
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from ensemble_kit.data.samples import SampleTable
 
 PARTS = ("eval", "train")
-MACHINE = ("device", "precision", "threads")
-"""Settings of the training that predicting takes over, unless others are given."""
+MACHINE = ("device", "threads")
+"""Settings of the training that predicting takes over, unless others are given. Precision is the back end's to say."""
 
 
 def read_part_of(run: Run, data: Path | None, part: str) -> SampleTable:
@@ -31,7 +32,7 @@ def read_part_of(run: Run, data: Path | None, part: str) -> SampleTable:
 
     if part not in PARTS:
         raise UsageError(f'--part "{part}"{nearest(part, PARTS)}')
-    return read_samples(data or run.data, run.schema, part=part, layout=run.info["layout"])  # type: ignore[arg-type]
+    return read_samples(data or run.data, run.schema, part=part, layout=run.layout)  # type: ignore[arg-type]
 
 
 def predict_run(
@@ -41,8 +42,8 @@ def predict_run(
 
     Args:
         kept: the epochs that `keep = "every N"` left are voters too, and a soup of them is none.
-        options: device, precision, threads, batch_size; those left out are as in the training. tta; left out see
-            `current.wanted_tta`.
+        options: device, threads, batch_size; those left out are as in the training. backend or precision, and tta; left
+            out see `current.wanted_backend` and `current.wanted_tta`. accept_disagreement.
 
     Raises:
         UsageError: `kept` for a set of a part, which is of the checkpoints that the run answers with.
@@ -54,11 +55,12 @@ def predict_run(
         raise UsageError(f'--kept: the set "{name}" is of the checkpoints that the run answers with; add --name kept')
     checkpoints = run.kept_checkpoints() if kept else run.checkpoints()
     run.verify()
+    check_predict_of(run)
     watcher.say(f"predicting {len(table)} photos with {len(checkpoints)} checkpoints")
-    settings = {**machine_of(run), **options}
     folder = run.predictions_folder(name)
+    settings = settings_of(run, wanted_backend(folder, run.backend), options)
     settings.setdefault("tta", wanted_tta(folder, run.tta))
-    settings["recipe_tta"] = run.tta
+    settings |= {"recipe_tta": run.tta, "recipe_backend": run.backend}
     predict_table(table, checkpoints, folder, cache=run.folder / "cache", watcher=watcher, **settings)
     unread = {sample_id for sample_id, _, _ in read_problems(folder)}
     if unread:
@@ -66,8 +68,27 @@ def predict_run(
     return folder
 
 
+def settings_of(run: Run, backend: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options laid over what the run's training and recipe say of running its checkpoints.
+
+    Args:
+        backend: where neither a back end nor a precision is given.
+    """
+    from ensemble_kit.backends.photos import TrainingPhotos
+    from ensemble_kit.backends.table import find_backend
+
+    said = {} if {"backend", "precision"} & set(options) else {"backend": backend}
+    settings = {**machine_of(run), **said, **options}
+    chosen = find_backend(settings.get("backend"), settings.get("precision"))
+    if "device" not in options and settings.get("device") not in ("auto", *chosen.devices):
+        settings["device"] = "auto"  # as in the training, where the back end can
+    if chosen.least_equal is not None:
+        settings["trained_on"] = TrainingPhotos(run.table, run.folds)
+    return settings
+
+
 def machine_of(run: Run) -> dict[str, Any]:
-    """On what and how precisely the run's experts were trained, so that predicting does the same."""
+    """On what the run's experts were trained, so that predicting does the same."""
     described = sorted((run.folder / "experts").glob("*/expert.json"))
     settings = read_json(described[0])["settings"] if described else {}
     return {key: settings[key] for key in MACHINE if key in settings}
@@ -97,6 +118,7 @@ def current_predictions(run: Run, data: Path | None, name: str, watcher: Watcher
             watcher.say(f"note: using the saved predictions; the photos could not be looked at again ({error})")
             return folder
         raise
-    if predictions_current(folder, table, checkpoints, wanted_tta(folder, run.tta)):
+    views, backend = wanted_tta(folder, run.tta), wanted_backend(folder, run.backend)
+    if predictions_current(folder, table, checkpoints, views, backend):
         return folder
     return predict_run(run, table, name, watcher, {})

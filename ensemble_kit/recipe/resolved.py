@@ -8,7 +8,8 @@ from typing import Any
 
 from ensemble_kit.files import write_text
 from ensemble_kit.graph import describe_expert
-from ensemble_kit.recipe.load import Recipe, recipe_folder, validated
+from ensemble_kit.recipe.files import recipe_folder
+from ensemble_kit.recipe.load import Recipe, validated
 from ensemble_kit.recipe.settings import Settings, TrainSettings, without_ruled_out
 from ensemble_kit.recipe.toml_text import toml_key, toml_line
 

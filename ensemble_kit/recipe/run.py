@@ -120,10 +120,12 @@ def check_resume(resume: bool, restart: bool, places: Sequence[Path]) -> None:
 
 
 def check_predict(recipe: Recipe) -> None:
-    """Raises UsageError where `[predict]` names no view."""
+    """Raises UsageError where `[predict]` names no view, or a back end that is not there."""
+    from ensemble_kit.backends.table import find_backend
     from ensemble_kit.models.views import find_views
 
     find_views(recipe.predict.tta)
+    find_backend(recipe.predict.backend).versions()
 
 
 def check_settings(schema: Schema, spec: ExpertSpec, settings: TrainSettings) -> None:

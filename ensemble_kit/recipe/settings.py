@@ -361,6 +361,10 @@ class PredictSettings(Settings):
     tta: Annotated[tuple[str, ...], BeforeValidator(as_names_or_none)] = Field(
         (), description="views averaged with the plain photo: flip, zoom, bright, dark; out-of-fold ones stay plain"
     )
+    backend: str = Field(
+        "torch",
+        description="what runs the networks: torch (float32) or torch-bf16, tried on training photos before it answers",
+    )
 
 
 class VoteSettings(Settings):

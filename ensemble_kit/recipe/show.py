@@ -9,7 +9,8 @@ from ensemble_kit.errors import UsageError
 from ensemble_kit.files import write_text
 from ensemble_kit.graph import describe_expert
 from ensemble_kit.recipe.belief_file import load_beliefs
-from ensemble_kit.recipe.load import Recipe, find_recipe, load_recipe
+from ensemble_kit.recipe.files import find_recipe
+from ensemble_kit.recipe.load import Recipe, load_recipe
 from ensemble_kit.recipe.run import check_predict, check_settings
 from ensemble_kit.recipe.space import check_values
 from ensemble_kit.recipe.starts import check_own, in_order

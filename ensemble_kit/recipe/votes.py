@@ -17,7 +17,8 @@ from ensemble_kit.metrics import Tally, View
 from ensemble_kit.recipe.compare_runs import HeldOutAnswers, held_out_answers
 from ensemble_kit.recipe.edits import parse_edit
 from ensemble_kit.recipe.evaluate import SubmissionScore, score_labels
-from ensemble_kit.recipe.load import Recipe, find_recipe, load_recipe, recipe_names
+from ensemble_kit.recipe.files import find_recipe, recipe_names
+from ensemble_kit.recipe.load import Recipe, load_recipe
 from ensemble_kit.recipe.predict import read_part_of
 from ensemble_kit.recipe.run import Watcher, read_part
 from ensemble_kit.recipe.run_comparison import JOINT, Difference

@@ -56,7 +56,7 @@ def _evaluation(run: Run, watcher: Watcher) -> dict[str, Any]:
     """Predictions, submission and scores on the evaluation photos, as far as there are photos and answers."""
     from ensemble_kit.data.samples import has_part, template_of
 
-    if not has_part(run.data, "eval", run.info["layout"]):
+    if not has_part(run.data, "eval", run.layout):
         watcher.say(f"{run.data}: no evaluation photos, so nothing more to predict")
         return {}
     report = combine_sets(
@@ -64,7 +64,7 @@ def _evaluation(run: Run, watcher: Watcher) -> dict[str, Any]:
         run.graph,
         run.combine,
         run.folder / "results",
-        template=template_of(run.data, run.schema, run.info["layout"]),
+        template=template_of(run.data, run.schema, run.layout),
         announce=watcher.say,
     )
     watcher.say(report.text())

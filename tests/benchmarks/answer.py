@@ -18,11 +18,8 @@ Turn about (naive, answer, bound, ...), medians of the ratios with quartiles; ex
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +30,7 @@ import torch
 from albumentations.pytorch import ToTensorV2
 from numpy.typing import NDArray
 from PIL import Image
+from shared import Report, options, seconds
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -134,39 +132,28 @@ def best_forward(network: nn.Module, size: int) -> tuple[str, Callable[[int], No
     return best[1], best[2]
 
 
-def seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
 def pil_prepared(path: Path, size: int) -> NDArray[np.uint8]:
     photo = np.array(Image.open(path).convert("RGB"))
     found: NDArray[np.uint8] = A.Resize(size, size, interpolation=3)(image=photo)["image"]
     return found
 
 
-def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-    if len(values) < 2:
-        return values[0], values[0], values[0]
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
-    return low, middle, high
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=int, default=49)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = options(__doc__, 5)
+    parser.add_argument("--photos", type=int)
+    parser.add_argument("--size", type=int)
+    given = parser.parse_args(argv)
+    given.photos = given.photos or (7 if given.quick else 49)
+    given.size = given.size or (32 if given.quick else 224)
+    given.threads = given.threads or torch.get_num_threads()
     torch.set_num_threads(given.threads)
+    report = Report(__file__, given)
     with tempfile.TemporaryDirectory() as folder:
-        return compare(given, Path(folder))
+        compare(report, given, Path(folder))
+    return report.end()
 
 
-def compare(given: argparse.Namespace, folder: Path) -> int:
+def compare(report: Report, given: argparse.Namespace, folder: Path) -> None:
     size = given.size
     generate_faces(folder / "photos", people=1, eval_people=-(-given.photos // 7))
     table = read_samples(folder / "photos", SCHEMA, part="eval")
@@ -174,8 +161,8 @@ def compare(given: argparse.Namespace, folder: Path) -> int:
     networks = [load_expert(path)[0] for path in checkpoints]
     n_passes = len(table) * 3 * FOLDS
     form, forward = best_forward(networks[0], size)
-    print(f"{len(table)} photos, {size} px, {given.threads} threads, torch {torch.__version__}")
-    print(f"fastest forward: {form}")
+    report.tell(f"{len(table)} photos, {size} px, {given.threads} threads, torch {torch.__version__}")
+    report.tell(f"fastest forward: {form}")
 
     answerer = Answerer(checkpoints, SCHEMA, GRAPH, device="cpu", precision="fp32")
 
@@ -186,10 +173,10 @@ def compare(given: argparse.Namespace, folder: Path) -> int:
     assert first.counts.forwards == n_passes, first.counts
     assert first.counts.decoded == len(table)
     same = float(np.mean(first.joint.labels() == naive(table, networks, size)))
-    print(f"decoded {first.counts.decoded}, passes {n_passes}; equal answers with the naive pipeline: {same:.1%}")
+    report.tell(f"decoded {first.counts.decoded}, passes {n_passes}; equal answers with the naive pipeline: {same:.1%}")
 
     ratios: dict[str, list[float]] = {name: [] for name in LIMITS}
-    for _ in range(given.rounds):
+    for _ in range(report.rounds):
         bound = seconds(lambda: forward(n_passes))
         took = seconds(own)
         slow = seconds(lambda: naive(table, networks, size))
@@ -200,16 +187,9 @@ def compare(given: argparse.Namespace, folder: Path) -> int:
             ratios[name].append(ratio)
     pairs = [(pil_prepared(path, size), prepare(decode_photo(path), Preprocess((size, size)))) for path in table.paths]
     equal = all(np.array_equal(a, b) for a, b in pairs)
-    print(f"prepared pixels equal to PIL + albumentations: {equal}")
-    results: dict[str, dict[str, Any]] = {}
+    report.tell(f"prepared pixels equal to PIL + albumentations: {equal}")
     for name, values in ratios.items():
-        low, middle, high = quartiles(values)
-        missed = "" if middle >= LIMITS[name] else ": MISSED"
-        print(f"{name}: {middle:.2f} [{low:.2f}, {high:.2f}], limit {LIMITS[name]:g}{missed}")
-        results[name] = {"median": middle, "quartiles": [low, high], "limit": LIMITS[name], "rounds": len(values)}
-    if given.json:
-        given.json.write_text(json.dumps(results, indent=2), encoding="utf-8")
-    return int(any(one["median"] < one["limit"] for one in results.values()))
+        report.add(name, values, least=LIMITS[name])
 
 
 if __name__ == "__main__":

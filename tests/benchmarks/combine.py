@@ -1,24 +1,25 @@
 """Combining the mask task from memory-mapped files, against plain vectorised numpy and a pandas row loop.
 
-python tests/benchmarks/combine.py [ROWS]        default 10,000,000 rows x 5 voters: 3 GB of files in a temporary folder
+python tests/benchmarks/combine.py [--rows 10000000]        x 5 voters: 3 GB of files in a temporary folder
 """
 
 from __future__ import annotations
 
-import statistics
+import shutil
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from shared import Report, options, over, seconds, turn_about
 
 import ensemble_kit as ek
 from ensemble_kit.arrays import FloatArray, IntArray
 
-ROUNDS = 3
+ROW_BYTES = 300
 N_VOTERS = 5
 LOOP_ROWS = 2_000
 MASK = ek.Attribute("mask", ["worn", "incorrect", "not_worn"])
@@ -78,44 +79,54 @@ def row_loop(experts: list[ek.Predictions], n_rows: int) -> pd.Series[int]:
     return pd.DataFrame(columns).apply(label, axis=1)
 
 
-def seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
-def main() -> int:
-    n_rows = int(float(sys.argv[1])) if len(sys.argv) > 1 else 10_000_000
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = options(__doc__, 5)
+    parser.add_argument("--rows", type=int)
+    given = parser.parse_args(argv)
+    report = Report(__file__, given)
+    n_rows = given.rows or (20_000 if given.quick else 10_000_000)
     with tempfile.TemporaryDirectory() as folder:
-        write_set(Path(folder), n_rows)
-        experts = ek.load_predictions(Path(folder), verify=False)
-        ensemble = ek.ConditionalEnsemble(SCHEMA, GRAPH, experts)
-        n_bytes = sum(layer.nbytes for expert in experts for layer in expert.layers)
-        cases: list[tuple[str, Callable[[], object], Callable[[], object], float]] = [
-            (
-                "joint, hard route, / numpy",
-                lambda: naive_joint(experts, True),
-                lambda: ensemble.combine(route="hard"),
-                2.0,
-            ),
-            ("joint, soft route, / numpy", lambda: naive_joint(experts, False), lambda: ensemble.combine(), 2.0),
-            ("labels, hard route, / numpy", lambda: naive_labels(experts), lambda: ensemble.labels(route="hard"), 3.0),
-        ]
-        missed = 0
-        for name, naive, own, limit in cases:
-            naive(), own()  # files into memory
-            ratios = [seconds(naive) / seconds(own) for _ in range(ROUNDS)]
-            ratio = statistics.median(ratios)
-            missed += ratio < limit
-            print(f"{name}: {ratio:.2f} times as fast [{min(ratios):.2f}, {max(ratios):.2f}], limit {limit:g}")
-        loop = seconds(lambda: row_loop(experts, LOOP_ROWS)) / LOOP_ROWS
-        own_row = seconds(lambda: ensemble.labels(route="hard")) / n_rows
-        print(f"labels, hard route, / pandas row loop: {loop / own_row:.0f} times as fast, limit 100")
-        reading = seconds(lambda: [np.asarray(layer).max() for expert in experts for layer in expert.layers])
-        print(
-            f"reading the same {n_bytes / 1e9:.1f} GB once takes {reading / (own_row * n_rows):.2f} of the labels' time"
-        )
-        return int(missed > 0 or loop / own_row < 100)
+        free, needed = shutil.disk_usage(folder).free, n_rows * ROW_BYTES
+        if free < 1.2 * needed:
+            report.skip(
+                "combine", f"needs {needed / 1e9:.1f} GB for {n_rows} rows in {folder}, {free / 1e9:.1f} are free"
+            )
+        else:
+            compare(report, Path(folder), n_rows)
+    return report.end()
+
+
+def compare(report: Report, folder: Path, n_rows: int) -> None:
+    write_set(folder, n_rows)
+    experts = ek.load_predictions(folder, verify=False)
+    ensemble = ek.ConditionalEnsemble(SCHEMA, GRAPH, experts)
+    n_bytes = sum(layer.nbytes for expert in experts for layer in expert.layers)
+
+    def reading() -> list[object]:
+        return [np.asarray(layer).max() for expert in experts for layer in expert.layers]
+
+    def labels() -> IntArray:
+        return ensemble.labels(route="hard")
+
+    cases: list[tuple[str, Callable[[], object], Callable[[], object], float]] = [
+        ("joint, hard route", partial(naive_joint, experts, True), lambda: ensemble.combine(route="hard"), 2.0),
+        ("joint, soft route", partial(naive_joint, experts, False), ensemble.combine, 2.0),
+        ("labels, hard route", partial(naive_labels, experts), labels, 3.0),
+    ]
+    for name, naive, own, limit in cases:
+        naive(), own()  # files into memory
+        took = turn_about({"naive": partial(seconds, naive), "own": partial(seconds, own)}, report.rounds)
+        report.add(f"{name} / numpy, times as fast", over(took["naive"], took["own"]), least=limit)
+    loop_rows = min(LOOP_ROWS, n_rows)
+    timed = {
+        "loop": lambda: seconds(lambda: row_loop(experts, loop_rows)) / loop_rows,
+        "own": lambda: seconds(labels) / n_rows,
+        "reading": lambda: seconds(reading) / n_rows,
+    }
+    took = turn_about(timed, report.rounds)
+    report.add("labels, hard route / pandas row loop, times as fast", over(took["loop"], took["own"]), least=100)
+    note = f"reading {n_bytes / 1e9:.1f} GB once"
+    report.add("reading the files / labels", over(took["reading"], took["own"]), note=note)
 
 
 if __name__ == "__main__":

@@ -9,17 +9,18 @@ Turn about (pandas, command, pandas, command), the median of the ratios; the lim
 from __future__ import annotations
 
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from shared import Report, command_seconds, options, over, turn_about
 
 import ensemble_kit as ek
 
-ROUNDS, LIMIT = 9, 3.0
+LIMIT = 3.0
 N_SAMPLES, N_VOTERS = 12_600, 5
 PANDAS = [sys.executable, "-c", "import pandas"]
 ENS = [sys.executable, "-m", "ensemble_kit"]
@@ -44,35 +45,28 @@ def make_files(folder: Path) -> None:
         ek.write_submission(folder / f"{name}.csv", (ids[order], labels[order]))
 
 
-def seconds(command: list[str], folder: Path) -> float:
-    start = time.perf_counter()
-    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True, cwd=folder)
-    return time.perf_counter() - start
-
-
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> int:
+    report = Report(__file__, options(__doc__, 9).parse_args(argv))
     commands = {
         "ens combine": [*ENS, "combine", "eval", "-o", "combined"],
         "ens vote": [*ENS, "vote", "a.csv", "b.csv", "c.csv", "-o", "voted.csv"],
         "ens compare": [*ENS, "compare", "a.csv", "b.csv"],
     }
-    missed = False
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_files(folder)
         for command, words in commands.items():
-            seconds(PANDAS, folder), seconds(words, folder)  # the first call of each fills the file cache
-            pairs = [(seconds(PANDAS, folder), seconds(words, folder)) for _ in range(ROUNDS)]
-            ratios = sorted(own / pandas for pandas, own in pairs)
-            ratio, low, high = statistics.median(ratios), ratios[ROUNDS // 4], ratios[-1 - ROUNDS // 4]
-            own, pandas = (statistics.median(column) for column in (list(zip(*pairs, strict=True))[::-1]))
-            print(
-                f"{command}: {ratio:.2f} x import pandas [{low:.2f}, {high:.2f}] ({own:.2f} s against {pandas:.2f} s), "
-                f"limit {LIMIT:g}"
-            )
-            missed |= ratio > LIMIT
-    sys.exit(1 if missed else 0)
+            for first in (PANDAS, words):
+                command_seconds(first, folder)  # the first call of each fills the file cache
+            timed = {
+                side: partial(command_seconds, call, folder) for side, call in (("pandas", PANDAS), ("own", words))
+            }
+            took = turn_about(timed, report.rounds)
+            own, pandas = (statistics.median(took[side]) for side in ("own", "pandas"))
+            note = f"{own:.2f} s against {pandas:.2f} s"
+            report.add(f"{command}, in times import pandas", over(took["own"], took["pandas"]), most=LIMIT, note=note)
+    return report.end()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,6 +1,6 @@
 """Does the estimated prior's interval hold the truth, and does the correction pay? By simulation.
 
-PYTHONPATH=tests python tests/benchmarks/shift.py [runs] [task ...]
+python tests/benchmarks/shift.py [TASK ...] [--runs 200]
 
 Prints, for each task and shift of `shift_cases`: how often the 90 % interval holds the true share (mean over the
 classes, then the worst and best class, then each); the error of plain EM, of counted labels (BBSE) and of ours; how
@@ -11,8 +11,13 @@ what happens where the supposition is wrong: photos more blurred than the refere
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+from shared import Report, options
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from shift_cases import SHIFTS, TASKS, Outcome, simulate
 
 
@@ -35,16 +40,27 @@ def describe(name: str, outcome: Outcome) -> str:
     )
 
 
-def main() -> None:
-    n_runs = int(sys.argv[1]) if len(sys.argv) > 1 else 200
-    for task in sys.argv[2:] or TASKS:
-        for name, ages in SHIFTS.items():
-            print(describe(f"{task}, {name}", simulate(task, ages, n_runs)), flush=True)
-    calibrated = simulate("age", SHIFTS["large"], n_runs, sharpness=1.0)
-    print(describe("age, calibrated", calibrated))
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = options(__doc__, 1)
+    parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"of {', '.join(TASKS)}; all when left out")
+    parser.add_argument("--runs", type=int, help="a row; default 200")
+    given = parser.parse_args(argv)
+    report = Report(__file__, given)
+    n_runs = given.runs or (3 if given.quick else 200)
+
+    def told(name: str, outcome: Outcome) -> None:
+        report.tell(describe(name, outcome))
+        covered = outcome.covered.mean(axis=0)
+        report.add(f"coverage of the 90 % interval, {name}, classes", covered.tolist())
+
+    for task in given.tasks or (["age"] if given.quick else TASKS):
+        for name, ages in list(SHIFTS.items())[: 1 if given.quick else None]:
+            told(f"{task}, {name}", simulate(task, ages, n_runs))
+    told("age, calibrated", simulate("age", SHIFTS["large"], n_runs, sharpness=1.0))
     for blur in (1.1, 1.25, 1.5):
-        print(describe(f"age, blur {blur:g}", simulate("age", SHIFTS["none"], n_runs, blur=blur)))
+        told(f"age, blur {blur:g}", simulate("age", SHIFTS["none"], n_runs, blur=blur))
+    return report.end()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

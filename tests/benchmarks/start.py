@@ -5,33 +5,28 @@ python tests/benchmarks/start.py
 
 from __future__ import annotations
 
-import statistics
-import subprocess
 import sys
-import time
+from collections.abc import Sequence
+from functools import partial
 
-ROUNDS = 7
+from shared import Report, command_seconds, options, over, turn_about
+
 NUMPY = [sys.executable, "-c", "import numpy"]
-CASES = {
-    "ens --help": ([sys.executable, "-m", "ensemble_kit", "--help"], 6.0),
-    "ens train-age --help": ([sys.executable, "-m", "ensemble_kit", "train-age", "--help"], 6.0),
-}
+LIMIT = 6.0
+CASES = {"ens --help": ["--help"], "ens train-age --help": ["train-age", "--help"]}
 
 
-def seconds(command: list[str]) -> float:
-    start = time.perf_counter()
-    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
-    return time.perf_counter() - start
-
-
-def main() -> None:
-    for name, (command, limit) in CASES.items():
-        seconds(NUMPY), seconds(command)  # the first call of each fills the file cache
-        pairs = [(seconds(NUMPY), seconds(command)) for _ in range(ROUNDS)]
-        ratios = sorted(own / numpy for numpy, own in pairs)
-        low, high = ratios[ROUNDS // 4], ratios[-1 - ROUNDS // 4]
-        print(f"{name}: {statistics.median(ratios):.2f} x import numpy [{low:.2f}, {high:.2f}], limit {limit:g}")
+def main(argv: Sequence[str] | None = None) -> int:
+    report = Report(__file__, options(__doc__, 7).parse_args(argv))
+    for name, words in CASES.items():
+        commands = {"numpy": NUMPY, "own": [sys.executable, "-m", "ensemble_kit", *words]}
+        for command in commands.values():
+            command_seconds(command)  # the first call of each fills the file cache
+        timed = {side: partial(command_seconds, command) for side, command in commands.items()}
+        took = turn_about(timed, report.rounds)
+        report.add(f"{name}, in times import numpy", over(took["own"], took["numpy"]), most=LIMIT)
+    return report.end()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,6 +1,6 @@
 """Votes on a million samples against the plain code, as ratios within one run; exit code 1 when a limit is missed.
 
-python tests/benchmarks/votes.py [ROWS]
+python tests/benchmarks/votes.py [--rows 1000000]
 
 The plain codes: scikit-learn's inner vote (VotingClassifier.predict of a hard vote), and for probabilities argmax and
 a count by class in plain vectorised numpy, ties of the votes broken by the mean probability as here. The plain mean
@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import statistics
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from shared import Report, options, over, seconds, turn_about
 
 from ensemble_kit.voting import vote_hard, vote_labels, vote_soft
 
-ROUNDS = 5
 N_VOTERS, N_CLASSES = 5, 18
 
 Floats = NDArray[np.floating[Any]]
@@ -41,28 +41,12 @@ def plain_soft(probs: Floats) -> Floats:
     return np.asarray(probs.mean(axis=0, dtype=np.float64))
 
 
-def seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
-def compare(name: str, plain: Callable[[], object], own: Callable[[], object], limit: float, rounds: int) -> bool:
-    """A B A B, so that a slow minute hits both."""
-    own()
-    pairs = [(seconds(plain), seconds(own)) for _ in range(rounds)]
-    ratios = sorted(a / b for a, b in pairs)
-    ratio = statistics.median(ratios)
-    took = statistics.median(b for _, b in pairs)
-    print(
-        f"{name}: {ratio:.1f} x plain [{ratios[0]:.1f}, {ratios[-1]:.1f}] ({took * 1e3:.0f} ms), "
-        f"limit {limit:g}{'' if ratio >= limit else ': MISSED'}"
-    )
-    return ratio >= limit
-
-
-def main() -> int:
-    n_rows = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = options(__doc__, 5)
+    parser.add_argument("--rows", type=int)
+    given = parser.parse_args(argv)
+    report = Report(__file__, given)
+    n_rows = given.rows or (10_000 if given.quick else 1_000_000)
     random = np.random.default_rng(0)
     truth = random.integers(N_CLASSES, size=n_rows)
     wrong = random.integers(N_CLASSES, size=(N_VOTERS, n_rows))
@@ -70,36 +54,42 @@ def main() -> int:
     by_row = np.ascontiguousarray(labels.T)
     weights = np.array([1.0, 2.0, 1.5, 1.0, 0.5])
     if not np.array_equal(vote_labels(labels, N_CLASSES).labels, sklearn_hard(by_row)):
-        print("hard vote of labels: other labels than scikit-learn's")
-        return 1
-    probs = random.random((N_VOTERS, n_rows, N_CLASSES), dtype=np.float32)
-    probs /= probs.sum(axis=2, keepdims=True)
-    few = random.random((N_VOTERS, n_rows, 3), dtype=np.float32)
-    few /= few.sum(axis=2, keepdims=True)
+        raise SystemExit("hard vote of labels: other labels than scikit-learn's")
+    probs, few = (random_probs(random, n_rows, n_classes) for n_classes in (N_CLASSES, 3))
     ones = np.ones(N_VOTERS)
-    good = [
-        compare(
-            "hard vote of labels, 5 voters, 18 classes",
-            lambda: sklearn_hard(by_row),
-            lambda: vote_labels(labels, N_CLASSES),
-            50,
-            3,
-        ),
-        compare(
-            "the same with weights",
-            lambda: sklearn_hard(by_row, weights),
-            lambda: vote_labels(labels, N_CLASSES, weights),
-            10,
-            3,
-        ),
-        compare(
-            "hard vote of probabilities, 3 classes", lambda: plain_hard(few), lambda: vote_hard(few, ones), 1, ROUNDS
-        ),
-        compare("the same, 18 classes", lambda: plain_hard(probs), lambda: vote_hard(probs, ones), 1, ROUNDS),
-        compare("soft vote, 3 classes", lambda: plain_soft(few), lambda: vote_soft(few, ones), 0.2, ROUNDS),
-        compare("the same, 18 classes", lambda: plain_soft(probs), lambda: vote_soft(probs, ones), 0.5, ROUNDS),
-    ]
-    return 0 if all(good) else 1
+
+    def compare(name: str, plain: Callable[[], object], own: Callable[[], object], limit: float, rounds: int) -> None:
+        own()
+        took = turn_about({"plain": partial(seconds, plain), "own": partial(seconds, own)}, rounds)
+        note = f"{statistics.median(took['own']) * 1e3:.0f} ms"
+        report.add(f"{name}, times as fast", over(took["plain"], took["own"]), least=limit, note=note)
+
+    slow = min(3, report.rounds)
+    compare(
+        f"hard vote of labels, {N_VOTERS} voters, {N_CLASSES} classes / scikit-learn",
+        lambda: sklearn_hard(by_row),
+        lambda: vote_labels(labels, N_CLASSES),
+        50,
+        slow,
+    )
+    compare(
+        "the same with weights / scikit-learn",
+        lambda: sklearn_hard(by_row, weights),
+        lambda: vote_labels(labels, N_CLASSES, weights),
+        10,
+        slow,
+    )
+    for name, found, hard_least, soft_least in (("3 classes", few, 1, 0.2), ("18 classes", probs, 1, 0.5)):
+        hard = partial(plain_hard, found), partial(vote_hard, found, ones)
+        compare(f"hard vote of probabilities, {name} / numpy", *hard, hard_least, report.rounds)
+        soft = partial(plain_soft, found), partial(vote_soft, found, ones)
+        compare(f"soft vote, {name} / numpy", *soft, soft_least, report.rounds)
+    return report.end()
+
+
+def random_probs(random: np.random.Generator, n_rows: int, n_classes: int) -> NDArray[np.float32]:
+    probs = random.random((N_VOTERS, n_rows, n_classes), dtype=np.float32)
+    return np.asarray(probs / probs.sum(axis=2, keepdims=True))
 
 
 if __name__ == "__main__":

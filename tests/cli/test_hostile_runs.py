@@ -66,6 +66,7 @@ CARD_FILE = "experts/kind/fold0/best.safetensors"
 COMMANDS: dict[str, tuple[str, ...]] = {
     "combine": ("combine", "r", "--fitted", "t.json"),
     "predict": ("predict", "r"),
+    "answer": ("answer", "r"),
     "evaluate": ("evaluate", "r"),
     "diagnose": ("diagnose", "r"),
     "card": ("card", f"r/{CARD_FILE}"),
@@ -130,6 +131,34 @@ def test_a_prediction_set_stays_inside_its_run(ens: Ens, world: Path, name: str)
     done = ens("predict", "r", "--name", name, cwd=world, **SMALL)
     assert done.code == 2
     assert "a prediction set has a plain name" in done.err
+
+
+WRONG_NAMES: dict[str, tuple[str, Any, str]] = {
+    "route": ("combine", {"route": "hrad"}, 'no route "hrad"; did you mean "hard"?'),
+    "route of a node": ("combine", {"route": {"kind": "hard"}}, '"kind" is no node with parents'),
+    "vote": ("combine", {"vote": "sotf"}, 'unknown vote "sotf"; did you mean "soft"?'),
+    "borders": ("combine", {"borders": {"kind": [1]}}, 'the classes of "kind" are names'),
+    "view": ("predict", {"tta": ["flop"]}, 'no view "flop"; did you mean "flip"?'),
+    "back end": ("predict", {"backend": "troch"}, 'no back end "troch"; did you mean "torch"?'),
+    "layout": ("layout", "tabel", 'no layout "tabel"; did you mean "table"?'),
+}
+"""Kind -> a key of run.json, what is put into it, and what is told."""
+
+
+@pytest.mark.parametrize("kind", WRONG_NAMES)
+def test_a_name_that_a_run_holds_wrongly_is_its_datas_fault(ens: Ens, world: Path, tmp_path: Path, kind: str) -> None:
+    key, value, told = WRONG_NAMES[kind]
+    folder = shutil.copytree(world, tmp_path / "copy")
+    info = json.loads((folder / "r/run.json").read_text())
+    info[key] = {**info[key], **value} if isinstance(value, dict) else value
+    (folder / "r/run.json").write_text(json.dumps(info))
+    for command in (
+        ("predict",) if key == "predict" else ("combine", "answer") if key == "combine" else ("predict", "answer")
+    ):
+        done = ran(ens, folder, command)
+        assert done.code == 3, (command, done.err)
+        assert "run.json" in done.err
+        assert told in done.err
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(40, marks=pytest.mark.slow)])

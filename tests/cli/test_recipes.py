@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from command_line import SMALL, Ens
 
-from ensemble_kit.recipe.load import load_recipe, recipe_folder, recipe_names
+from ensemble_kit.recipe.files import recipe_folder, recipe_names
+from ensemble_kit.recipe.load import load_recipe
 
 
 def tree(folder: Path) -> dict[str, int]:

@@ -12,7 +12,8 @@ from task_text import SCHEMA_TEXT as SCHEMA
 
 from ensemble_kit.cli.training_options import TRAIN_OPTIONS
 from ensemble_kit.errors import DataError, EnsembleKitError, UsageError
-from ensemble_kit.recipe.load import ExpertSpec, load_recipe, recipe_folder, recipe_names
+from ensemble_kit.recipe.files import recipe_folder, recipe_names
+from ensemble_kit.recipe.load import ExpertSpec, load_recipe
 from ensemble_kit.recipe.settings import CombineSettings, DataSettings, TrainSettings
 
 TABLES = {"phases"}
@@ -136,6 +137,10 @@ def test_the_backbone_gets_a_smaller_rate_only_when_it_is_pretrained() -> None:
         (SCHEMA + "[data]\nfolds = 1\n", UsageError, "folds = 1 leaves nothing to train on"),
         (SCHEMA + "[data]\nval_ratio = 1.5\n", UsageError, "data.val_ratio"),
         (SCHEMA + "[combine]\nrouting = 1\n", UsageError, 'unknown key "routing"; did you mean "route"?'),
+        (SCHEMA + '[combine]\nroute = "hrad"\n', UsageError, 'no route "hrad"; did you mean "hard"?'),
+        (SCHEMA + '[combine]\nroute = { age = "hard" }\n', UsageError, '"age" is no node with parents'),
+        (SCHEMA + '[combine]\nvote = "sotf"\n', UsageError, 'unknown vote "sotf"; did you mean "soft"?'),
+        (SCHEMA + "[combine]\nborders = { mask = [1] }\n", UsageError, 'the classes of "mask" are names'),
         (SCHEMA + '[graph]\nmask = ["age"]\ngender = []\nage = ["mask"]\n', UsageError, "a cycle among mask -> age"),
         (SCHEMA + "[graph]\nmask = []\n", UsageError, "no node predicts gender, age"),
         (SCHEMA + GRAPH + '[experts]\nage = [{mask = "wron"}]\n', UsageError, 'no class "wron"; did you mean "worn"?'),

@@ -13,8 +13,11 @@ from task_text import SCHEMA_TEXT
 
 from ensemble_kit.cli import app as whole_app
 from ensemble_kit.cli.training_options import DATA_OPTIONS, TRAIN_OPTIONS, training_command
+from ensemble_kit.graph import Graph
 from ensemble_kit.recipe.load import load_recipe
 from ensemble_kit.recipe.settings import CombineSettings, DataSettings, TrainSettings
+from ensemble_kit.runs import Run
+from ensemble_kit.schema import Attribute, Schema
 
 SECOND: dict[str, Any] = {
     "window": (32, 32),
@@ -135,8 +138,74 @@ def test_every_data_setting_obeys_the_order(resolved: Resolve, name: str) -> Non
 def test_no_setting_is_without_flag_and_variable() -> None:
     assert set(TRAIN_OPTIONS) == set(TrainSettings.model_fields) - {"phases"}
     assert set(DATA_OPTIONS) == set(DataSettings.model_fields) - {"path"}  # --data
-    commands = typer.main.get_command(whole_app).commands  # type: ignore[attr-defined]
-    combine = {parameter.name: parameter.envvar for parameter in commands["combine"].params}
-    expected: dict[str, str | None] = {name: f"ENS_{name.upper()}" for name in CombineSettings.model_fields}
-    expected["borders"] = None  # ENS_BORDERS are the training's, of one attribute
-    assert {name: combine.get(name) for name in CombineSettings.model_fields} == expected
+    for command in ("combine", "answer"):
+        found = {parameter.name: parameter.envvar for parameter in command_of(command).params}
+        assert {name: found.get(name) for name in CombineSettings.model_fields} == {
+            name: COMBINE_VARIABLES.get(name, f"ENS_{name.upper()}") for name in CombineSettings.model_fields
+        }
+
+
+def command_of(name: str) -> Any:
+    return typer.main.get_command(whole_app).commands[name]  # type: ignore[attr-defined]
+
+
+COMBINE_VARIABLES = {"borders": "ENS_COMBINE_BORDERS"}
+"""ENS_BORDERS are the training's, of one attribute."""
+COMBINE_VALUES: dict[str, list[Any]] = {
+    "route": ["soft", "hard", "top_k=2"],
+    "vote": ["hard", "soft", "rank"],
+    "vote_at": ["joint", "expert", "joint"],
+    "fallback": ["pooled", "refuse", "pooled"],
+    "decide": ["attribute", "joint", "top_down"],
+    "borders": [{"age": (25, 55)}, {"age": (26, 56)}, {"age": (27, 57)}],
+}
+"""Key -> its value in the recipe, in the environment, and by the flag."""
+
+
+def laid_out(value: Any) -> str:
+    """As a flag or a variable says it."""
+    return " ".join(f"{k}={typed(v)}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+
+
+class Asked(BaseException):
+    """Ends a command with the settings that it would combine by."""
+
+
+@pytest.mark.parametrize("command", ["combine", "answer"])
+@pytest.mark.parametrize("name", CombineSettings.model_fields)
+def test_every_combine_setting_obeys_the_order(
+    name: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default = getattr(CombineSettings(), name)  # type: ignore[call-arg]
+    in_recipe, in_environment, by_flag = COMBINE_VALUES[name]
+    schema = Schema(*(Attribute("age", ["<30", "30-59", ">=60"], borders=[30, 60]), Attribute("mask", ["on", "off"])))
+    graph = Graph({"mask": [], "age": ["mask"]})
+
+    def ask(first: Any, second: Any, *settings: Any, **_: Any) -> None:
+        raise Asked(settings[0])
+
+    monkeypatch.setattr("ensemble_kit.recipe.combine.combine_sets", lambda a, b, *rest, **_: ask(a, b, *rest))
+    monkeypatch.setattr("ensemble_kit.recipe.answer.answer_run", lambda a, b, *rest, **_: ask(a, b, *rest))
+    for module in ("ensemble_kit.recipe.predict.read_part_of", "ensemble_kit.cli.combine.template_of_run"):
+        monkeypatch.setattr(module, lambda *_: None)
+    monkeypatch.setattr("ensemble_kit.cli.answer.template_of_run", lambda *_: None)
+    monkeypatch.setattr("ensemble_kit.recipe.sets.prediction_sets", lambda *_: [])
+    (tmp_path / "run.json").touch()
+
+    def value(stored: dict[str, Any], words: list[str], environment: dict[str, str]) -> Any:
+        info = {"combine": stored, "schema": schema.to_json(), "graph": graph.to_json()}
+        monkeypatch.setattr(Run, "open", lambda folder: Run(folder, info))
+        words = [str(tmp_path), *words]
+        with pytest.MonkeyPatch.context() as patch:
+            for key, text in environment.items():
+                patch.setenv(key, text)
+            with pytest.raises(Asked) as asked:
+                command_of(command).main(words, standalone_mode=False)
+        found = asked.value.args[0][name]
+        return {k: tuple(v) for k, v in found.items()} if isinstance(found, dict) else found
+
+    variable = {COMBINE_VARIABLES.get(name, f"ENS_{name.upper()}"): laid_out(in_environment)}
+    assert value({}, [], {}) == default
+    assert value({name: in_recipe}, [], {}) == in_recipe
+    assert value({name: in_recipe}, [], variable) == in_environment
+    assert value({name: in_recipe}, [f"--{name.replace('_', '-')}", laid_out(by_flag)], variable) == by_flag

@@ -117,6 +117,6 @@ def test_every_key_of_combine_changes_the_answers(tmp_path: Path, key: str) -> N
     assert before[0] != after[0]
 
 
-def test_the_key_of_predict_is_the_views() -> None:
-    """That they change the numbers shows in test_heads_run."""
-    assert list(PredictSettings.model_fields) == ["tta"]
+def test_the_keys_of_predict() -> None:
+    """That the views change the numbers shows in test_heads_run, that the back end does in tests/backends."""
+    assert list(PredictSettings.model_fields) == ["tta", "backend"]

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensemble_kit.recipe.load import Recipe, load_recipe, recipe_names
+from ensemble_kit.recipe.files import recipe_names
+from ensemble_kit.recipe.load import Recipe, load_recipe
 from ensemble_kit.recipe.resolved import resolved_toml
 from ensemble_kit.recipe.settings import TrainSettings
 from ensemble_kit.recipe.toml_text import toml_line

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensemble_kit.errors import DataError, UsageError
-from ensemble_kit.recipe.load import ExpertSpec, load_recipe, recipe_folder
+from ensemble_kit.recipe.files import recipe_folder
+from ensemble_kit.recipe.load import ExpertSpec, load_recipe
 from ensemble_kit.recipe.taxonomy import read_paths, side_by_side, taxonomy_of, write_paths
 from ensemble_kit.schema import Attribute, Schema
 

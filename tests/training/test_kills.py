@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -86,28 +89,82 @@ def killed(child: int, after: float) -> bool:
     return status != 0
 
 
+STEP, OPENED, WRITTEN, SYNCED = b"s", b"o", b"w", b"r"
+"""What a training tells while it is at work: a step is done; a state is begun, written, about to take its name."""
+
+
+def telling(pipe: int) -> Callable[[int, int], None]:
+    """In a child: every write is told before it happens. Returns what is to be told of steps."""
+    save, fsync, replace = FoldFolder.save_state, os.fsync, os.replace
+
+    def told(event: bytes, call: Callable[..., Any]) -> Callable[..., Any]:
+        def tell(*args: Any) -> Any:
+            os.write(pipe, event)
+            return call(*args)
+
+        return tell
+
+    FoldFolder.save_state = told(OPENED, save)  # type: ignore[method-assign]
+    os.fsync, os.replace = told(WRITTEN, fsync), told(SYNCED, replace)
+    return told(STEP, lambda done, total: None)
+
+
+@dataclass
+class Pace:
+    """How many things one uninterrupted training tells, and the seconds before the first and between two of them."""
+
+    events: int
+    first: float
+    between: float
+
+
 class Campaign:
-    """A training, how it ends when it is left alone, and how long that takes."""
+    """A training, how it ends when it is left alone, and what it tells on the way.
+
+    Moments are drawn among what is told, not in seconds: a child that starts slowly is not killed any earlier.
+    """
 
     def __init__(self, root: Path):
         self.root = root
         self.table: SampleTable = draw_table(root / "photos")
         self.photos: PhotoCache = make_photos(self.table, root / "cache")
         self.train_here(root / "warm", 0)  # what a first training imports is imported once
-        start = time.monotonic()
-        assert ended(begun(lambda: self.train(root / "whole", 0, 600.0))) == 0
-        self.seconds = time.monotonic() - start
-        self.whole = self.result(root / "whole")
+        self.paces = {seconds: self.left_alone(root / f"whole{seconds:g}", seconds) for seconds in (600.0, 0.0)}
+        self.whole = self.result(root / "whole600")
+        assert same(self.result(root / "whole0"), self.whole)
 
-    def train(self, folder: Path, workers: int, save_seconds: float) -> None:
+    def train(self, folder: Path, workers: int, save_seconds: float, pipe: int | None = None) -> None:
         """The state of the end stays, to be compared."""
         session_module.SAVE_SECONDS = save_seconds
         FoldFolder._drop_states = lambda self: None  # type: ignore[method-assign]
-        self.train_here(folder, workers)
+        self.train_here(folder, workers, None if pipe is None else telling(pipe))
 
-    def train_here(self, folder: Path, workers: int) -> None:
+    def train_here(self, folder: Path, workers: int, on_step: Callable[[int, int], None] | None = None) -> None:
         job: ExpertJob = make_job(**SETTINGS, workers=workers)
-        train_fold(job, table=self.table, folds=folds_of(self.table), photos=self.photos, folder=folder)
+        folds = folds_of(self.table)
+        train_fold(job, table=self.table, folds=folds, photos=self.photos, folder=folder, on_step=on_step)
+
+    def told_by(self, folder: Path, workers: int, save_seconds: float) -> tuple[int, int]:
+        """A training in a child, and the end of a pipe that hears it; what its workers say of its end is kept apart."""
+        reader, pipe = os.pipe()
+
+        def work() -> None:
+            os.dup2(os.open(self.root / "told.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+            self.train(folder, workers, save_seconds, pipe)
+
+        child = begun(work)
+        os.close(pipe)
+        return child, reader
+
+    def left_alone(self, folder: Path, save_seconds: float) -> Pace:
+        child, reader = self.told_by(folder, 0, save_seconds)
+        times = [time.monotonic()]
+        while os.read(reader, 1):
+            times.append(time.monotonic())
+        os.close(reader)
+        assert ended(child) == 0, (self.root / "told.txt").read_text()
+        events = len(times) - 1
+        return Pace(events, times[1] - times[0], (times[-1] - times[1]) / events)
 
     def result(self, folder: Path) -> dict[str, Any]:
         """Weights, predictions, metrics; and of the last state weights, optimiser, average."""
@@ -115,17 +172,34 @@ class Campaign:
         files = {name: (folder / name).read_bytes() for name in ("best.safetensors", "oof.npy")}
         return {**files, "metrics": history(folder), **{key: state[key] for key in ("model", "optimizer", "ema")}}
 
-    def killed_once(self, number: int, rng: random.Random) -> bool:
-        """Kills a training at a random moment and goes on with another number of workers; whether it was at work."""
+    def killed_once(self, number: int, rng: random.Random) -> str | None:
+        """Kills a training at a random moment, goes on with another number of workers, compares the end.
+
+        Returns what it was at; None where it had ended before.
+        """
         folder = self.root / str(number)
-        workers = rng.choice([(0, 0), (0, 1), (1, 0), (1, 2), (2, 0), (2, 2)])
+        workers = rng.choice([(a, b) for a in range(3) for b in range(3)])
         save_seconds = rng.choice([0.0, 0.0, 600.0])  # after every step, or after every epoch
-        child = begun(lambda: self.train(folder, workers[0], save_seconds))
-        was_at_work = killed(child, rng.uniform(0, self.seconds))
+        child, reader = self.told_by(folder, workers[0], save_seconds)
+        was_at = self.cut_off(child, reader, self.paces[save_seconds], rng)
+        had_ended, is_torn = (folder / "DONE").exists(), bool(list(folder.glob(".*.tmp")))
         assert ended(begun(lambda: self.train(folder, workers[1], save_seconds))) == 0
         assert same(self.result(folder), self.whole), f"{folder}: other bits"
         assert not list(folder.glob(".*.tmp"))
-        return was_at_work
+        shutil.rmtree(folder)
+        return None if had_ended else f"{workers[0]} then {workers[1]} workers, {was_at}{', torn' * is_torn}"
+
+    def cut_off(self, child: int, reader: int, pace: Pace, rng: random.Random) -> str:
+        """Kills it some time after a random one of the things that it tells; what it did then."""
+        told = b""
+        for _ in range(rng.randrange(pace.events)):
+            told += os.read(reader, 1)
+        killed(child, rng.uniform(0, pace.between if told else pace.first))
+        while part := os.read(reader, 1 << 10):
+            told += part
+        os.close(reader)
+        last = told[-1:]
+        return "before anything" if not last else "training" if last == STEP else "writing"
 
 
 def same(a: Any, b: Any) -> bool:
@@ -139,16 +213,18 @@ def same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-def campaign(root: Path, kills: int) -> tuple[int, int]:
-    """Returns how many trainings were killed at work, each resumed to the same bits, and how many had ended before."""
+def campaign(root: Path, kills: int) -> Counter[str]:
+    """Returns what trainings were at that were killed at work, each resumed to the same bits."""
     world, rng = Campaign(root), random.Random(kills)
-    found = {True: 0, False: 0}
-    while found[True] < kills:
-        found[world.killed_once(sum(found.values()), rng)] += 1
-        assert found[False] <= 10 * kills
-        if found[True] % 50 == 0:
-            print(f"{found[True]} of {kills} killed and resumed", flush=True)
-    return found[True], found[False]
+    found, number = Counter[str](), 0
+    while found.total() < kills:
+        was_at, number = world.killed_once(number, rng), number + 1
+        if was_at is not None:
+            found[was_at] += 1
+            if found.total() % 20 == 0:
+                print(f"{found.total()} of {kills} killed at work and resumed", flush=True)
+        assert number <= 2 * kills + 10
+    return found
 
 
 def test_a_training_killed_at_any_moment_ends_with_the_same_bits(tmp_path: Path) -> None:
@@ -157,8 +233,15 @@ def test_a_training_killed_at_any_moment_ends_with_the_same_bits(tmp_path: Path)
 
 @pytest.mark.slow
 def test_two_hundred_trainings_killed(tmp_path: Path) -> None:
-    at_work, before = campaign(tmp_path, 200)
-    print(f"\n{at_work} of 200 trainings killed at work and resumed to the same bits ({before} more had ended before)")
+    found = campaign(tmp_path, 200)
+    print(f"\n{found.total()} of 200 trainings killed at work and resumed to the same bits")
+    for was_at in ("before anything", "training", "writing", "torn"):
+        print(f"  {was_at}: {sum(n for name, n in found.items() if was_at in name)}")
+    workers = Counter({name.split(",")[0]: 0 for name in found})
+    for name, n in found.items():
+        workers[name.split(",")[0]] += n
+    print(f"  {dict(sorted(workers.items()))}")
+    assert len(workers) == 9
 
 
 class Writer:

@@ -1,0 +1,183 @@
+"""The back ends, and how one is chosen: by name, or a function of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ensemble_kit.backends.cpu import bf16_note
+from ensemble_kit.errors import UsageError, nearest
+from ensemble_kit.models.compute import Compute, choose_compute
+from ensemble_kit.models.families import Size
+from ensemble_kit.models.fused import ready
+from ensemble_kit.named import name_of
+from ensemble_kit.own_code import code_sha256
+
+Forward = Callable[[Tensor], Tensor]
+"""Normalised photos `(n, 3, height, width)` float32, on the device, any n -> logits `(n, n_columns)`."""
+
+LEAST_EQUAL = 0.995
+"""The share of equal labels that a function of one's own must reach, as bf16 must."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a back end makes a form of: one checkpoint.
+
+    Attributes:
+        network: gives the network, in eval mode, float32, on the CPU; it may be changed.
+        size: (height, width) of what it sees; None where its card does not say.
+        compute: where it runs; float32.
+        photos: gives batches of normalised training photos of its own expert, to calibrate with.
+    """
+
+    network: Callable[[], nn.Module]
+    size: Size | None
+    compute: Compute
+    photos: Callable[[], Iterator[Tensor]]
+
+
+class Backend(Protocol):
+    """One way to run checkpoints.
+
+    Attributes:
+        name: in `BACKENDS`, in prediction sets and on the command line.
+        least_equal: the share of labels equal to torch's in float32, on training photos, below which a form is refused;
+            None = it is torch in float32.
+        devices: where it can run.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def least_equal(self) -> float | None: ...
+    @property
+    def devices(self) -> tuple[str, ...]: ...
+
+    def versions(self) -> Mapping[str, str]:
+        """Of everything that decides what a form answers. UsageError where something is not installed."""
+
+    def note(self, compute: Compute, /) -> str | None:
+        """What somebody who wants speed should know of it on this machine."""
+
+    def convert(self, source: Source, folder: Path, /) -> None:
+        """Writes what `load` needs into an empty folder; what needs nothing writes nothing."""
+
+    def load(self, source: Source, folder: Path, /) -> Forward:
+        """The form, from what `convert` wrote."""
+
+
+@dataclass(frozen=True)
+class Torch:
+    """The network itself, batch norms folded."""
+
+    name: str = "torch"
+    least_equal: float | None = None
+    devices: tuple[str, ...] = ("cpu", "cuda")
+
+    def versions(self) -> Mapping[str, str]:
+        return {"torch": str(torch.__version__)}
+
+    def note(self, _compute: Compute, /) -> str | None:
+        return None
+
+    def convert(self, _source: Source, _folder: Path, /) -> None: ...
+
+    def load(self, source: Source, _folder: Path, /) -> Forward:
+        return ready(source.network(), source.compute, source.size)
+
+
+@dataclass(frozen=True)
+class TorchBf16(Torch):
+    """The same with autocast: convolutions and products in bfloat16, the rest in float32."""
+
+    name: str = "torch-bf16"
+    least_equal: float | None = LEAST_EQUAL
+
+    def note(self, compute: Compute, /) -> str | None:
+        return bf16_note(compute.device)
+
+    def load(self, source: Source, _folder: Path, /) -> Forward:
+        network = ready(source.network(), source.compute, source.size)
+
+        def forward(photos: Tensor) -> Tensor:
+            with torch.autocast(photos.device.type, torch.bfloat16):
+                logits: Tensor = network(photos)
+            return logits
+
+        return forward
+
+
+@dataclass(frozen=True)
+class Own:
+    """A function of one's own, given a `Source`, that returns a `Forward`. It is told from others by what it does."""
+
+    make: Callable[[Source], Forward]
+    least_equal: float | None = LEAST_EQUAL
+    devices: tuple[str, ...] = ("cpu", "cuda")
+
+    @property
+    def name(self) -> str:
+        return f"{name_of(self.make)}@{code_sha256(self.make)}"
+
+    def versions(self) -> Mapping[str, str]:
+        return {"torch": str(torch.__version__)}
+
+    def note(self, _compute: Compute, /) -> str | None:
+        return None
+
+    def convert(self, _source: Source, _folder: Path, /) -> None: ...
+
+    def load(self, source: Source, _folder: Path, /) -> Forward:
+        return self.make(source)
+
+
+BackendLike = str | Callable[[Source], Forward]
+
+BACKENDS: dict[str, Backend] = {row.name: row for row in (Torch(), TorchBf16())}
+BY_PRECISION = {"fp32": "torch", "bf16": "torch-bf16"}
+"""What `--precision` says of torch."""
+
+
+def find_backend(backend: BackendLike | None = None, precision: str | None = None, device: str = "auto") -> Backend:
+    """A back end by its name, or a function of one's own; torch in float32 when nothing is said.
+
+    Args:
+        precision: of torch, in place of a name: fp32, bf16, or auto (bf16 where it pays).
+
+    Raises:
+        UsageError: an unknown name, a precision beside a back end, or a device that it does not run on.
+    """
+    if precision is not None and backend is not None:
+        raise UsageError(f'back end "{describe(backend)}" and precision "{precision}" rule each other out; give one')
+    if precision is not None:
+        backend = BY_PRECISION[choose_compute(device, precision).precision]
+    found = _row("torch" if backend is None else backend)
+    if device not in ("auto", *found.devices):
+        raise UsageError(f'back end "{found.name}" runs on {", ".join(found.devices)}, found device "{device}"')
+    return found
+
+
+def _row(backend: BackendLike) -> Backend:
+    if not isinstance(backend, str):
+        return Own(backend)
+    row = BACKENDS.get(backend.replace("_", "-"))
+    if row is None:
+        raise UsageError(f'no back end "{backend}"{nearest(backend, BACKENDS)}')
+    return row
+
+
+def describe(backend: Any) -> str:
+    """What messages and prediction sets call it."""
+    return backend if isinstance(backend, str) else Own(backend).name
+
+
+def compute_of(backend: Backend, device: str) -> Compute:
+    """Where its inputs are made: float32, channels last."""
+    chosen = device if device != "auto" or "cuda" in backend.devices else "cpu"
+    return choose_compute(chosen, "fp32", channels_last=True)

@@ -26,6 +26,7 @@ from ensemble_kit.loading.cache import Geometry, geometry
 from ensemble_kit.models.backbones import Builder
 from ensemble_kit.models.compute import num_threads, predict_probs
 from ensemble_kit.models.heads import HeadBuilder
+from ensemble_kit.models.memory import Fitting
 from ensemble_kit.models.views import find_views
 from ensemble_kit.predictions import Predictions
 from ensemble_kit.schema import Schema
@@ -152,7 +153,7 @@ class Answerer:
         self.preprocess = {path: Preprocess.from_json(card.preprocess, preparers) for path, card in cards.items()}
         self.window = window or self._fitting_window()
         self.loaded: dict[Path, Forward] = {}
-        self.counts = Counts()
+        self.counts, self.fitting = Counts(), Fitting()
         self.photos: Mapping[Geometry, ByteArray] = {}
         self.readable: BoolArray = np.zeros(0, dtype=np.bool_)
         self.said: dict[Path, FloatArray] = {}
@@ -180,6 +181,7 @@ class Answerer:
             raise UsageError("answer: expected photos, found none")
         self.counts = Counts()
         self.forms.photo_cache, self.forms.say = cache, None if watcher is None else watcher.say
+        self.fitting.say = self.forms.say
         joint = np.zeros((len(table), self.schema.n_joint), dtype=np.float32)
         problems: dict[int, str] = {}
         combined: Combined | None = None
@@ -275,5 +277,5 @@ class Answerer:
         self.counts.forwards += len(rows) * (1 + len(self.views))
         preprocess, spans = self.preprocess[path], [head.outputs for head in card.heads]
         window = self.photos[geometry(preprocess)]
-        network = self.loaded[path]
-        return predict_probs(network, window, preprocess, self.forms.compute, self.batch_size, rows, spans, self.views)
+        how = (self.batch_size, rows, spans, self.views, self.fitting)
+        return predict_probs(self.loaded[path], window, preprocess, self.forms.compute, *how)

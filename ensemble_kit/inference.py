@@ -29,6 +29,7 @@ from ensemble_kit.loading.leftovers import remove_leftovers
 from ensemble_kit.models.backbones import Builder
 from ensemble_kit.models.compute import Compute, num_threads, predict_probs
 from ensemble_kit.models.heads import HeadBuilder
+from ensemble_kit.models.memory import Fitting
 from ensemble_kit.models.views import View, find_views
 from ensemble_kit.predictions import Predictions, read_problems, save_predictions
 from ensemble_kit.schema import Schema
@@ -225,13 +226,14 @@ def _fill(
     problems: dict[int, str] = {}
     if watcher is not None:
         watcher.begin("predicting", len(table) * len(networks))
-    done = 0
+    done, fitting = 0, Fitting(None if watcher is None else watcher.say)
     for start, photos, found, _ in photo_windows(table, list(preprocess.values()), cache):
         problems |= dict(found)
         bad = [row - start for row, _ in found]
         for path, network in networks.items():
             window = photos[geometry(preprocess[path])]
-            probs = predict_probs(network, window, preprocess[path], compute, batch_size, None, spans[path], views)
+            how = (None, spans[path], views, fitting)
+            probs = predict_probs(network, window, preprocess[path], compute, batch_size, *how)
             probs[bad] = np.nan
             for voter, layer in layers.items():
                 if voter.path == path:

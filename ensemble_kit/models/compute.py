@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ensemble_kit.arrays import ByteArray, FloatArray, IntArray
 from ensemble_kit.data.decode import Preprocess
 from ensemble_kit.errors import UsageError, nearest
+from ensemble_kit.models.memory import Fitting
 from ensemble_kit.models.views import View
 
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -106,6 +107,7 @@ def predict_probs(
     rows: IntArray | None = None,
     spans: Sequence[tuple[int, int]] | None = None,
     views: Sequence[View] = (),
+    fitting: Fitting | None = None,
 ) -> FloatArray:
     """Softmax over each head's columns, `(n_samples, n_columns)` float32, computed in float32.
 
@@ -115,18 +117,23 @@ def predict_probs(
         rows: `(n_samples,)` which photos, at least one; all when left out.
         spans: first column and the one after the last of each head, side by side; one head of all when left out.
         views: further ways to look at each photo; the probabilities are the mean over the plain photo and these.
+        fitting: how many photos fit in the memory, of calls before this one; where it runs out, fewer pass at a time.
+
+    Raises:
+        UsageError: memory runs out with a single photo.
     """
     if isinstance(network, nn.Module):
         network.eval()
     chosen = np.arange(len(photos)) if rows is None else rows
-    parts = []
-    for start in range(0, len(chosen), batch_size):
-        batch = torch.from_numpy(np.asarray(photos[chosen[start : start + batch_size]]))
+
+    def probs_of(some: slice) -> FloatArray:
+        batch = torch.from_numpy(np.asarray(photos[chosen[some]]))
         probs = _softmax(network, batch, preprocess, compute, spans)
         for view in views:
             probs = probs + _softmax(network, view(batch), preprocess, compute, spans)
-        parts.append((probs / (1 + len(views)) if views else probs).cpu().numpy())
-    return np.concatenate(parts)
+        return np.asarray((probs / (1 + len(views)) if views else probs).cpu().numpy())
+
+    return np.concatenate(list((fitting or Fitting()).each(len(chosen), batch_size, probs_of)))
 
 
 def _softmax(

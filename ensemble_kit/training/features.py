@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from ensemble_kit.loading.transforms import Augment
 from ensemble_kit.models.checkpoint import tensors_of
 from ensemble_kit.models.compute import Compute
 from ensemble_kit.models.heads import Linear, MapOnly, Network, Pool, mix_seed, pool
+from ensemble_kit.models.memory import Fitting
 from ensemble_kit.own_code import coded
 from ensemble_kit.training.job import ExpertJob
 from ensemble_kit.training.rows import FoldRows
@@ -83,7 +85,13 @@ class Features:
 
 
 def features_of(
-    job: ExpertJob, network: Network, photos: PhotoCache, preprocess: Preprocess, compute: Compute, folder: Path
+    job: ExpertJob,
+    network: Network,
+    photos: PhotoCache,
+    preprocess: Preprocess,
+    compute: Compute,
+    folder: Path,
+    fitting: Fitting | None = None,
 ) -> Features:
     """The features of all photos, and of `job.feature_views` views of each, from `folder` where they are there already.
 
@@ -93,6 +101,7 @@ def features_of(
     Args:
         network: on the device; it is put in eval mode and not changed.
         folder: the run's cache.
+        fitting: how many photos fit in the memory; where it runs out, fewer pass at a time.
     """
     n_views = job.feature_views or 0
     # not the fold's seed: folds and experts whose backbones start alike share the features
@@ -106,7 +115,7 @@ def features_of(
     path = Path(folder) / f"features-{key}.npy"
     remove_leftovers(path.parent, TEMPORARY)
     if not path.is_file():
-        _fill(path, network, photos, preprocess, compute, augment, n_views)
+        _fill(path, network, photos, preprocess, compute, augment, n_views, fitting or Fitting())
     return Features(read_array(path, memory_map=True))
 
 
@@ -136,18 +145,20 @@ def _fill(
     compute: Compute,
     augment: Augment,
     n_views: int,
+    fitting: Fitting,
 ) -> None:
     array: Any = None
     with replacing(path) as temporary:
         for view in range(1 + n_views):
             start = 0
             for batch in _views(photos, augment, view):
-                found = _features_of(network, batch, preprocess, compute)
-                if array is None:
-                    shape = (1 + n_views, len(photos.photos), *found.shape[1:])
-                    array = new_array(temporary, np.float32, shape)
-                array[view, start : start + len(found)] = found
-                start += len(found)
+                pass_on = partial(_features_of, network, batch, preprocess, compute)
+                for found in fitting.each(len(batch), len(batch), pass_on):
+                    if array is None:
+                        shape = (1 + n_views, len(photos.photos), *found.shape[1:])
+                        array = new_array(temporary, np.float32, shape)
+                    array[view, start : start + len(found)] = found
+                    start += len(found)
             array[view, ~photos.readable] = 0
         array.flush()
         del array
@@ -161,10 +172,12 @@ def _views(photos: PhotoCache, augment: Augment, view: int) -> Iterator[ByteArra
 
 
 @torch.inference_mode()
-def _features_of(network: Network, photos: ByteArray, preprocess: Preprocess, compute: Compute) -> FloatArray:
+def _features_of(
+    network: Network, photos: ByteArray, preprocess: Preprocess, compute: Compute, some: slice
+) -> FloatArray:
     network.eval()
     with compute.autocast():
-        features = network.backbone(compute.inputs(torch.from_numpy(photos), preprocess))
+        features = network.backbone(compute.inputs(torch.from_numpy(photos[some]), preprocess))
     pooled: Tensor = pool(features) if pools(network) else features
     return np.asarray(pooled.float().cpu().numpy())
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
-import torch
 from torch import Tensor
 
 from ensemble_kit.errors import UsageError
+from ensemble_kit.models.memory import WAYS_OUT, Found, tried
 
 LEAST = 2
 """Photos in a piece: a batch norm cannot learn from one."""
@@ -57,29 +58,32 @@ class Passes:
         """
         todo = step[-1:]
         while True:
-            losses = self._tried(todo)
+            losses = tried(partial(self._back, todo))
             if losses is not None:
                 return losses[-1]
-            # here, where the failed pass holds no memory any more
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
             self._halve(max(len(batch.photos) for batch in step))
             self.forget()
             todo = step
 
-    def _tried(self, batches: list[Batch]) -> list[Tensor] | None:
-        try:
-            return [self.back(batch, self.pieces) for batch in batches]
-        except torch.OutOfMemoryError:
-            return None
+    def fitted(self, work: Callable[[], Found], n_photos: int) -> Found:
+        """What the work returns, which takes batches of `n_photos` in these pieces; begun anew where memory runs out.
+
+        Raises:
+            UsageError: memory runs out even with two photos at a time.
+        """
+        while True:
+            found = tried(work)
+            if found is not None:
+                return found
+            self._halve(n_photos)
+
+    def _back(self, batches: list[Batch]) -> list[Tensor]:
+        return [self.back(batch, self.pieces) for batch in batches]
 
     def _halve(self, n_photos: int) -> None:
         pieces = 2 * self.pieces
         if n_photos // pieces < LEAST:
-            raise UsageError(
-                f"out of memory with {n_photos // self.pieces} photos at a time; choose a smaller size or backbone, "
-                "precision bf16, or see what else uses the device"
-            )
+            raise UsageError(f"out of memory with {n_photos // self.pieces} photos at a time; {WAYS_OUT}")
         self.pieces = pieces
         self.say(
             f"out of memory: from here on a batch of {n_photos} photos goes through in {pieces} pieces, whose "

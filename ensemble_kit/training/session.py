@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ensemble_kit.arrays import FloatArray, IntArray
 from ensemble_kit.data.samples import SampleTable
@@ -20,8 +21,9 @@ from ensemble_kit.loading.transforms import Augment
 from ensemble_kit.models.backbones import load_weights
 from ensemble_kit.models.compute import Compute, predict_probs
 from ensemble_kit.models.heads import Network, build_network, close_outputs, mix_seed
+from ensemble_kit.models.memory import Fitting
 from ensemble_kit.stopping import Stop
-from ensemble_kit.training.averaging import Average, average_for, plain_batches
+from ensemble_kit.training.averaging import Average, average_for, plain_batches, refresh_batch_norm
 from ensemble_kit.training.board import Board
 from ensemble_kit.training.columns import heads_of, in_classes, parts_of_job
 from ensemble_kit.training.features import (
@@ -37,7 +39,7 @@ from ensemble_kit.training.job import EpochLine, ExpertJob
 from ensemble_kit.training.kept import Best, Kept
 from ensemble_kit.training.normalising import normalised_by
 from ensemble_kit.training.objective import Objective
-from ensemble_kit.training.passes import Batch, Passes, cut
+from ensemble_kit.training.passes import LEAST, Batch, Passes, cut
 from ensemble_kit.training.phases import Span, spans_of
 from ensemble_kit.training.rows import FoldRows, batches_of, not_scored
 from ensemble_kit.training.scoring import mean_scores, out_of_patience, scores
@@ -110,6 +112,7 @@ class Session:
         self.on_notice = on_notice or self.notices.append
         self.told: set[str] = set()
         self.passes = Passes(self.back, lambda: self.stage.forget(), self.say)
+        self.fitting = Fitting(self.say)
         self.board = Board(files.path) if job.tensorboard else None
 
     def batches(self, epoch: int) -> list[IntArray]:
@@ -160,7 +163,8 @@ class Session:
         """Where the job asks for it, computes the frozen backbone's features once; from then on the head alone runs."""
         if self.job.feature_views is not None:
             folder = self.files.path if self.photos.file is None else self.photos.file.parent
-            self.features = features_of(self.job, self.network, self.photos, self.preprocess, self.compute, folder)
+            how = (self.preprocess, self.compute, folder, self.fitting)
+            self.features = features_of(self.job, self.network, self.photos, *how)
             self.source = self.features.source(self.compute)
 
     def training_data(self) -> TrainingPhotos | TrainingFeatures:
@@ -313,7 +317,8 @@ class Session:
         for start in range(0, len(rows), SCORE_BATCH):
             self.look()
             some = rows[start : start + SCORE_BATCH]
-            found.append(predict_probs(part, source.samples, self.preprocess, source.compute, SCORE_BATCH, some, spans))
+            how = (SCORE_BATCH, some, spans, (), self.fitting)
+            found.append(predict_probs(part, source.samples, self.preprocess, source.compute, *how))
         return np.concatenate(found)
 
     def score(self, network: Network, epoch: int) -> dict[str, float]:
@@ -335,12 +340,30 @@ class Session:
         """The network that is scored and kept after an epoch: the one that trains, or the mean of its weights."""
         if self.average is None or not self.average.n:
             return self.network
-        with self.compute.autocast():
-            return self.average.answering(self.network, self.stage.frozen, self.plain_inputs(epoch))
+        average = self.average
+
+        def refreshed() -> Network:
+            with self.compute.autocast():
+                return average.answering(self.network, self.stage.frozen, self.plain_inputs(epoch))
+
+        return self.passes.fitted(refreshed, self.stage.phase.batch_size)
+
+    def refresh(self, network: Network, norms: Sequence[_BatchNorm], epoch: int) -> None:
+        """Fresh statistics for some batch norms of an averaged network, see `refresh_batch_norm`."""
+
+        def done() -> bool:
+            refresh_batch_norm(network, norms, self.plain_inputs(epoch))
+            return True
+
+        self.passes.fitted(done, self.stage.phase.batch_size)
 
     def plain_inputs(self, epoch: int) -> Iterable[Tensor]:
-        """The training photos, not augmented, in batches: what batch-norm statistics are computed over."""
-        batch_size, seed = self.stage.phase.batch_size, mix_seed(self.job.seed, self.job.fold, epoch)
+        """The training photos, not augmented, in batches: what batch-norm statistics are computed over.
+
+        Where memory ran out, they are the pieces of a batch, as a norm saw them in training.
+        """
+        batch_size = max(LEAST, self.stage.phase.batch_size // self.passes.pieces)
+        seed = mix_seed(self.job.seed, self.job.fold, epoch)
         photos = self.photos.photos
         for batch in plain_batches(photos, self.rows.train, self.preprocess, self.compute, batch_size, seed):
             self.look()

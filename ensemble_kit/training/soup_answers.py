@@ -12,7 +12,7 @@ from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import DataError
 from ensemble_kit.loading.cache import PhotoCache
 from ensemble_kit.models.compute import choose_compute, num_threads
-from ensemble_kit.training.averaging import mean_network, moving_norms, refresh_batch_norm
+from ensemble_kit.training.averaging import mean_network, moving_norms
 from ensemble_kit.training.folder import FoldFolder
 from ensemble_kit.training.job import ExpertJob
 from ensemble_kit.training.rows import choose_rows
@@ -50,7 +50,7 @@ def soup_answers(
             compute.place(member)
         with compute.autocast():
             average = mean_network(members)
-            refresh_batch_norm(average, moving_norms(average, members), session.plain_inputs(max(found)))
+            session.refresh(average, moving_norms(average, members), max(found))
         probs = session.probs(average, session.rows.held_out, session.source)
         probs[~photos.readable[session.rows.held_out]] = np.nan
         return probs

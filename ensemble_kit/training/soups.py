@@ -18,7 +18,7 @@ from ensemble_kit.models.checkpoint import save_checkpoint
 from ensemble_kit.models.compute import choose_compute, num_threads
 from ensemble_kit.models.heads import Network
 from ensemble_kit.named import name_of
-from ensemble_kit.training.averaging import mean_network, moving_norms, refresh_batch_norm
+from ensemble_kit.training.averaging import mean_network, moving_norms
 from ensemble_kit.training.folder import FoldFolder
 from ensemble_kit.training.job import ExpertJob
 from ensemble_kit.training.rows import choose_rows, groups_sha256
@@ -174,7 +174,7 @@ def _cook(session: Session, paths: Sequence[Path], kind: str | Rule) -> tuple[So
     def mixed(members: Sequence[int]) -> Network:
         chosen = [networks[i] for i in sorted(members)]
         network: Network = mean_network(chosen)
-        refresh_batch_norm(network, moving_norms(network, chosen), session.plain_inputs(epoch))
+        session.refresh(network, moving_norms(network, chosen), epoch)
         return network
 
     def score_of(members: Sequence[int]) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ def train(table: SampleTable, photos: PhotoCache, folder: Path, told: list[str],
 
 
 @pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def few(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """No more photos than the last number of this list fit through a network that is not trained, once it has one."""
     most: list[int] = []
     call = nn.Conv2d.forward
@@ -52,7 +51,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         return call(self, x)
 
     monkeypatch.setattr(nn.Conv2d, "forward", forward)
-    yield most
+    return most
 
 
 def halved(*numbers: int, where: str = "") -> list[str]:

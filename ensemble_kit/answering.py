@@ -31,8 +31,8 @@ from ensemble_kit.models.views import find_views
 from ensemble_kit.predictions import Predictions
 from ensemble_kit.schema import Schema
 
-WINDOW_BYTES = 256 * 2**20
-"""Prepared photos held at a time: a large window, so that rare routes fill their batches."""
+WINDOW_BYTES = 128 * 2**20
+"""Prepared photos of a window, of which two are held at a time: large, so that rare routes fill their batches."""
 WINDOW_PHOTOS = 4096
 MAKING = frozenset(
     (
@@ -95,7 +95,8 @@ class Answerer:
         checkpoints: of all experts; those of the same attributes and condition are the voters of one.
         schema: the checkpoints' own.
         borders: other borders for experts of finer columns, by attribute.
-        window: photos prepared at a time; as many as fit in 256 MB when left out. Memory does not grow with the
+        window: photos prepared at a time, of which the next ones are decoded meanwhile; as many as fit in 128 MB when
+            left out, fewer in the first windows. Memory does not grow with the
             number of photos, but for their joint probabilities.
         fallback: as of `ConditionalEnsemble`.
         device, batch_size, precision, backbones, heads, preparers, tta, backend, trained_on, accept_disagreement: as of
@@ -117,7 +118,7 @@ class Answerer:
         borders: Mapping[str, Sequence[float]] | None = None,
         fallback: Fallback = "refuse",
         device: str = "auto",
-        batch_size: int = 32,
+        batch_size: int | None = None,
         precision: str | None = None,
         window: int | None = None,
         backbones: Mapping[str, Builder] | None = None,
@@ -131,8 +132,8 @@ class Answerer:
     ):
         if not checkpoints:
             raise UsageError("answer: expected checkpoints, found none")
-        for name, value in (("batch size", batch_size), ("window", 1 if window is None else window)):
-            if value < 1:
+        for name, value in (("batch size", batch_size), ("window", window)):
+            if value is not None and value < 1:
                 raise UsageError(f"{name}: expected at least 1, found {value}")
         self.schema = schema.with_borders(borders or {})
         self.graph, self.fallback = graph, fallback
@@ -190,7 +191,7 @@ class Answerer:
             if watcher is not None:
                 watcher.begin("answering", len(table))
                 stack.callback(watcher.end)
-            for window in photo_windows(table, list(self.preprocess.values()), cache, self.window):
+            for window in photo_windows(table, list(self.preprocess.values()), cache, self.window, threads):
                 start, photos, found, n_decoded = window
                 problems |= dict(found)
                 self.counts.decoded += n_decoded

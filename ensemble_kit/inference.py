@@ -24,7 +24,8 @@ from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.files import sha256_file
 from ensemble_kit.graph import describe_expert
-from ensemble_kit.loading.cache import Geometry, PhotoCache, decode_windows, geometry
+from ensemble_kit.loading.cache import Geometry, PhotoCache, geometry
+from ensemble_kit.loading.decoding import decode_windows, window_spans
 from ensemble_kit.loading.leftovers import remove_leftovers
 from ensemble_kit.models.backbones import Builder
 from ensemble_kit.models.compute import Compute, num_threads, predict_probs
@@ -38,7 +39,10 @@ SCRATCH = r"\.predict-(\d+)-.*"
 """The folder in which process N fills its layers."""
 
 WINDOW = 512
-"""Photos held in memory at a time."""
+"""Photos of a window; two are held in memory at a time."""
+
+FIRST = 128
+"""Photos of the first window, so that networks need not wait for a large one."""
 
 
 class Progress(Protocol):
@@ -75,7 +79,7 @@ def predict_table(
     out: Path,
     *,
     device: str = "auto",
-    batch_size: int = 32,
+    batch_size: int | None = None,
     precision: str | None = None,
     threads: int | None = None,
     cache: Path | None = None,
@@ -99,9 +103,9 @@ def predict_table(
     photos, only checkpoints that it lacks are run.
 
     Args:
-        batch_size: photos a forward pass; 16 to 64 is best on a CPU.
+        batch_size: photos a forward pass; what suits device and photos (`Compute.fitting_batch`) when left out.
         precision: of torch, in place of a back end: fp32, bf16, or auto (bf16 where it pays).
-        threads: torch's CPU threads; None leaves them alone.
+        threads: CPU threads of torch, and as many that decode; None leaves torch's alone and decodes on all cores.
         cache: folder of photo caches; one of these very photos and preparation spares the decoding.
         backbones, heads, preparers: backbones, heads and preparing steps of one's own, by the name in the card.
         tta: names of `VIEWS`; probabilities are the mean over the plain photo and these views of it.
@@ -119,7 +123,7 @@ def predict_table(
     """
     if not checkpoints or not len(table):
         raise UsageError(f"predict: expected photos and checkpoints, found {len(table)} and {len(checkpoints)}")
-    if batch_size < 1:
+    if batch_size is not None and batch_size < 1:
         raise UsageError(f"batch size: expected at least 1, found {batch_size}")
     views, chosen = find_views(tta), find_backend(backend, precision, device)
     voters = find_voters(checkpoints, table.schema)
@@ -153,7 +157,9 @@ def predict_table(
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f".predict-{os.getpid()}-", dir=out)))
         fresh = {v: _layer(scratch / f"{i}.npy", len(table), v) for i, v in enumerate(voters) if v not in layers}
         if fresh:
-            problems = _fill(fresh, table, networks, forms.compute, batch_size, cache, watcher, views, preparers)
+            problems = _fill(
+                fresh, table, networks, forms.compute, batch_size, threads, cache, watcher, views, preparers
+            )
         told = {"tta": tta, "recipe_tta": recipe_tta, "backend": chosen.name, "recipe_backend": recipe_backend}
         _save(out, table, voters, layers | fresh, problems, command, photos, told)
     return out
@@ -214,7 +220,8 @@ def _fill(
     table: SampleTable,
     networks: Mapping[Path, Forward],
     compute: Compute,
-    batch_size: int,
+    batch_size: int | None,
+    threads: int | None,
     cache: Path | None,
     watcher: Progress | None,
     views: Sequence[View],
@@ -227,7 +234,7 @@ def _fill(
     if watcher is not None:
         watcher.begin("predicting", len(table) * len(networks))
     done, fitting = 0, Fitting(None if watcher is None else watcher.say)
-    for start, photos, found, _ in photo_windows(table, list(preprocess.values()), cache):
+    for start, photos, found, _ in photo_windows(table, list(preprocess.values()), cache, threads=threads):
         problems |= dict(found)
         bad = [row - start for row, _ in found]
         for path, network in networks.items():
@@ -252,21 +259,30 @@ Window = tuple[int, dict[Geometry, ByteArray], list[tuple[int, str]], int]
 
 
 def photo_windows(
-    table: SampleTable, preprocesses: Sequence[Preprocess], cache: Path | None, size: int | None = None
+    table: SampleTable,
+    preprocesses: Sequence[Preprocess],
+    cache: Path | None,
+    size: int | None = None,
+    threads: int | None = None,
 ) -> Iterator[Window]:
-    """Windows of prepared photos, one array per distinct geometry: from caches when all are there, else decoded."""
+    """Windows of prepared photos, one array per distinct geometry: from caches when all are there, else decoded.
+
+    The next window is decoded while one is used. The first ones are smaller than `size`.
+    """
     size = size or WINDOW
     distinct = {geometry(p): p for p in preprocesses}
     caches = {g: PhotoCache.open(table, p, cache) for g, p in distinct.items()} if cache is not None else {}
     opened = {g: found for g, found in caches.items() if found is not None}
     if len(opened) == len(distinct):
         unreadable = _unreadable(next(iter(opened.values())), table)
-        for start in range(0, len(table), size):
-            rows = slice(start, min(start + size, len(table)))
+        for start, stop in window_spans(len(table), size):
+            rows = slice(start, stop)
             found = [(row, text) for row, text in unreadable if rows.start <= row < rows.stop]
             yield start, {g: photos.photos[rows] for g, photos in opened.items()}, found, 0
         return
-    for start, arrays, found in decode_windows(table.paths, list(distinct.values()), size):
+    for start, arrays, found in decode_windows(
+        table.paths, list(distinct.values()), size, first=FIRST, threads=threads
+    ):
         yield start, dict(zip(distinct, arrays, strict=True)), found, len(arrays[0])
 
 

@@ -14,11 +14,15 @@ MOST = 4
 """More threads than this only wait for the memory."""
 
 
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def thread_count() -> int:
     """Cores this process may use, at most MOST; `OMP_NUM_THREADS` limits it as it limits other libraries."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, min(cores, MOST, int(asked) if asked.isdigit() else MOST))
+    return max(1, min(available_cores(), MOST, int(asked) if asked.isdigit() else MOST))
 
 
 def side_by_side(work: Callable[[What], Found], items: Iterable[What], n_threads: int = 0) -> Iterator[Found]:

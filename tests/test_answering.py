@@ -17,7 +17,7 @@ from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.ensemble import ConditionalEnsemble
 from ensemble_kit.errors import UsageError
 from ensemble_kit.graph import Graph
-from ensemble_kit.loading import cache as cache_module
+from ensemble_kit.loading import decoding
 from ensemble_kit.predictions import load_predictions
 from ensemble_kit.training import train_fold
 
@@ -114,7 +114,7 @@ def test_files_decoded_are_counted_as_they_are(world: World, monkeypatch: pytest
         opened.append(path)
         return decode_photo(path)
 
-    monkeypatch.setattr(cache_module, "decode_photo", counted)
+    monkeypatch.setattr(decoding, "decode_photo", counted)
     for options in ({"window": 5}, {"cache": world.root / "own"}, {"cache": world.root / "own"}):
         opened.clear()
         found = world.answer(route="hard", **options)

@@ -25,7 +25,7 @@ from ensemble_kit.data.decode import decode_photo
 from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.files import sha256_file
-from ensemble_kit.loading import cache as cache_module
+from ensemble_kit.loading import decoding
 from ensemble_kit.loading.cache import PhotoCache
 from ensemble_kit.models.checkpoint import load_expert, save_checkpoint
 from ensemble_kit.models.compute import predict_probs
@@ -106,7 +106,7 @@ def test_each_photo_is_decoded_once_and_a_cache_spares_it(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[Path] = []
-    monkeypatch.setattr(cache_module, "decode_photo", noting(opened))
+    monkeypatch.setattr(decoding, "decode_photo", noting(opened))
     predict(world.eval, [*world.mask, *world.age], tmp_path / "a")
     assert sorted(opened) == sorted(world.eval.paths)
     PhotoCache.build(world.eval, make_job().preprocess, tmp_path / "cache")

@@ -15,7 +15,8 @@ from ensemble_kit.card import Card
 from ensemble_kit.data.decode import Preprocess
 from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import DataError, UsageError
-from ensemble_kit.loading.cache import PhotoCache, decode_windows
+from ensemble_kit.loading.cache import PhotoCache
+from ensemble_kit.loading.decoding import decode_windows
 
 N_CALIBRATING = 256
 N_COMPARED = 512

@@ -47,9 +47,9 @@ def answer(
     missing: MissingAnswer = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Default answers/ inside the run.")] = None,
     device: Device = None,
-    batch_size: Batch = 32,
+    batch_size: Batch = None,
     window: Annotated[
-        int | None, typer.Option(min=1, help="Photos prepared at a time; default as many as fit in 256 MB.")
+        int | None, typer.Option(min=1, help="Photos prepared at a time; default as many as fit in 128 MB.")
     ] = None,
     precision: Precision = None,
     backend: Backend = None,
@@ -79,7 +79,7 @@ def answer(
     refuse_twice(ctx, edits or (), {"combine": laid})
     laid = {key: value for key, value in laid.items() if key not in edited_keys(edits or (), "combine")}
     machine = {"device": device, "precision": precision, "backend": backend, "threads": threads, "window": window}
-    machine["accept_disagreement"] = accept_disagreement
+    machine |= {"accept_disagreement": accept_disagreement, "batch_size": batch_size}
     views = {} if tta is None else {"tta": views_of(tta)}
     with TerminalWatcher(stderr=json) as watcher:
         report = answer_run(
@@ -92,7 +92,7 @@ def answer(
             template=template or template_of_run(opened, data, part),
             missing=missing,
             fitted=fitted or (),
-            options={**given(machine), **views, "batch_size": batch_size},
+            options={**given(machine), **views},
         )
     print(dumps(report.to_json(), indent=2) if json else report.text())
 

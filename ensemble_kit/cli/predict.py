@@ -10,7 +10,10 @@ import typer
 
 from ensemble_kit.cli.options import DEFAULT_RECIPE, Device, Json, OtherData, RecipeName, default_run, given
 
-Batch = Annotated[int, typer.Option(envvar="ENS_PREDICT_BATCH_SIZE", min=1, help="Photos a step.")]
+Batch = Annotated[
+    int | None,
+    typer.Option(envvar="ENS_PREDICT_BATCH_SIZE", min=1, help="Photos a step; default what suits device and photos."),
+]
 Precision = Annotated[
     str | None,
     typer.Option(envvar="ENS_PRECISION", help="In place of a back end: fp32, bf16, auto (bf16 if it pays)."),
@@ -39,7 +42,7 @@ def predict(
     part: Annotated[str, typer.Option(help="eval or train: which photos of the data set.")] = "eval",
     name: Annotated[str | None, typer.Option(help="Name of the prediction set; default the part's.")] = None,
     device: Device = None,
-    batch_size: Batch = 32,
+    batch_size: Batch = None,
     precision: Precision = None,
     backend: Backend = None,
     accept_disagreement: AcceptDisagreement = False,

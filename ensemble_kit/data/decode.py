@@ -32,6 +32,8 @@ MAX_BYTES = 400_000_000
 MAX_SIDE = 8192
 """Pixels of a side that photos are resized to; a card that says more would fill the memory."""
 
+JPEG_START = b"\xff\xd8"
+
 ORIENTATION = 0x0112
 """The EXIF tag that says how the camera was held."""
 
@@ -159,25 +161,28 @@ def decode_photo(path: Path, max_pixels: int = MAX_PIXELS) -> ByteArray:
 
     data = _read(Path(path))
     width, height, orientation = _header(Path(path), data, max_pixels)
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    is_direct = data[:2] == JPEG_START and hasattr(cv2, "IMREAD_COLOR_RGB")  # from OpenCV 4.10
+    flags = cv2.IMREAD_COLOR_RGB if is_direct else cv2.IMREAD_COLOR
+    flags |= cv2.IMREAD_IGNORE_ORIENTATION
     try:
         photo = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags) if _has_end(data) else None
     except cv2.error as error:
         raise PhotoError(f"{path}: expected a photo, found a file that cannot be decoded ({error.err})") from None
     if photo is None or photo.shape[:2] != (height, width):
         raise PhotoError(f"{path}: expected a photo of {width}x{height}, found a file cut short or damaged; replace it")
-    return _upright(np.asarray(cv2.cvtColor(photo, cv2.COLOR_BGR2RGB), dtype=np.uint8), orientation)
+    photo = photo if is_direct else cv2.cvtColor(photo, cv2.COLOR_BGR2RGB)
+    return _upright(np.asarray(photo, dtype=np.uint8), orientation)
 
 
 def _has_end(data: bytes) -> bool:
     """Whether a JPEG's end marker follows its pixels; the rest of one cut short comes out grey from OpenCV 4."""
-    if data[:2] != b"\xff\xd8":
+    if data[:2] != JPEG_START:
         return True
     at = 2
     while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda":  # a preview may lie in a segment before
         is_filling = data[at + 1 : at + 2] == b"\xff"
         at += 1 if is_filling else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return data.find(b"\xff\xd9", at) >= 0
+    return data.rfind(b"\xff\xd9", at) >= 0
 
 
 def _upright(photo: ByteArray, orientation: int) -> ByteArray:
@@ -247,11 +252,14 @@ def upright_size(path: Path) -> tuple[int, int]:
     return (width, height) if orientation >= 5 else (height, width)
 
 
-def prepare(photo: ByteArray, preprocess: Preprocess) -> ByteArray:
+def prepare(photo: ByteArray, preprocess: Preprocess, out: ByteArray | None = None) -> ByteArray:
     """Steps, crop and resize: `(h, w, 3)` uint8 -> `(height, width, 3)` uint8, a new contiguous array.
 
     The one deterministic path from a decoded photo to a network's input: the cache, training and prediction use it,
     so that no score can differ because the pixels did.
+
+    Args:
+        out: a contiguous array to put it into.
 
     Raises:
         DataError: the photo is smaller than a crop in pixels.
@@ -261,13 +269,15 @@ def prepare(photo: ByteArray, preprocess: Preprocess) -> ByteArray:
     kept = _cropped(run_steps(photo, preprocess.prepare), preprocess)
     rows, columns = kept.shape[:2]
     out_rows, out_columns = preprocess.size
+    out = np.empty((*preprocess.size, 3), dtype=np.uint8) if out is None else out
     if (rows, columns) == preprocess.size:
-        return np.array(kept, dtype=np.uint8, order="C")
+        out[:] = kept
+        return out
     shrinks = rows >= out_rows and columns >= out_columns
     # OpenCV's "area" turns into nearest-like steps when an axis grows
     method = cv2.INTER_AREA if preprocess.interpolation == "area" and shrinks else cv2.INTER_LINEAR
-    resized = cv2.resize(np.ascontiguousarray(kept), (out_columns, out_rows), interpolation=method)
-    return np.ascontiguousarray(resized, dtype=np.uint8)
+    cv2.resize(np.ascontiguousarray(kept), (out_columns, out_rows), dst=out, interpolation=method)
+    return out
 
 
 def cropped_size(sides: tuple[int, int], crop: tuple[float, float]) -> tuple[int, int]:

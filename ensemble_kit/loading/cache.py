@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +11,16 @@ import numpy as np
 
 from ensemble_kit.arrays import BoolArray, ByteArray
 from ensemble_kit.current import photos_sha256
-from ensemble_kit.data.decode import PhotoError, Preprocess, decode_photo, prepare
+from ensemble_kit.data.decode import Preprocess
 from ensemble_kit.data.samples import Problem, SampleTable
 from ensemble_kit.errors import DataError
 from ensemble_kit.files import new_array, read_array, read_json, replacing, sha256_json, write_json
+from ensemble_kit.loading.decoding import decode_windows
 from ensemble_kit.loading.leftovers import remove_leftovers
 from ensemble_kit.own_code import coded
 
 TEMPORARY = r"\.[0-9a-f]{16}\.(?:npy|json)\.(\d+)\.tmp"
 """What `files.replacing` calls a cache that is being written by process N."""
-
-WINDOW = 256
-"""Photos decoded before they are written; bounds memory whatever the number of photos."""
 
 
 @dataclass(frozen=True)
@@ -133,44 +128,6 @@ def geometry(preprocess: Preprocess) -> Geometry:
 def cache_key(table: SampleTable, preprocess: Preprocess) -> str:
     """A name for the prepared pixels: which photos, and the geometry."""
     return sha256_json([photos_sha256(table), geometry(preprocess)])[:16]
-
-
-def decode_windows(
-    paths: Sequence[Path], preprocesses: Sequence[Preprocess], window: int = WINDOW
-) -> Iterator[tuple[int, list[ByteArray], list[tuple[int, str]]]]:
-    """Decodes photos once each and prepares them in several ways, a window at a time.
-
-    Yields:
-        first row of the window; one array `(n_window, height, width, 3)` per preprocess, zero where unreadable; the
-        (row, problem) of each unreadable photo.
-    """
-    threads = min(8, os.cpu_count() or 1)  # OpenCV decodes without holding Python's lock
-    with ThreadPoolExecutor(threads) as pool:
-        source = iter(paths)
-        start = 0
-        while chunk := list(islice(source, window)):
-            arrays = [np.zeros((len(chunk), *p.size, 3), dtype=np.uint8) for p in preprocesses]
-            problems = []
-            for i, result in enumerate(pool.map(lambda path: _prepared(path, preprocesses), chunk)):
-                if isinstance(result, str):
-                    problems.append((start + i, result))
-                    continue
-                for array, photo in zip(arrays, result, strict=True):
-                    array[i] = photo
-            yield start, arrays, problems
-            start += len(chunk)
-
-
-def _prepared(path: Path, preprocesses: Sequence[Preprocess]) -> list[ByteArray] | str:
-    """The photo in each preparation, or what is wrong with it."""
-    try:
-        photo = decode_photo(path)
-    except PhotoError as error:
-        return str(error).removeprefix(f"{path}: ")
-    try:
-        return [prepare(photo, preprocess) for preprocess in preprocesses]
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
 
 
 def _fill(

@@ -40,7 +40,7 @@ from ensemble_kit.card import Card
 from ensemble_kit.data.decode import Preprocess, decode_photo, prepare
 from ensemble_kit.data.generated import generate_faces
 from ensemble_kit.data.samples import SampleTable, read_samples
-from ensemble_kit.loading.cache import decode_windows
+from ensemble_kit.loading.decoding import decode_windows
 from ensemble_kit.models.checkpoint import load_expert, save_checkpoint
 from ensemble_kit.models.fused import fold_batch_norms
 from ensemble_kit.models.heads import block_head, build_network

@@ -16,7 +16,8 @@ from PIL import Image
 from ensemble_kit.arrays import ByteArray
 from ensemble_kit.data.decode import MAX_BYTES, PhotoError, Preprocess, decode_photo, upright_size
 from ensemble_kit.data.samples import SampleTable
-from ensemble_kit.loading.cache import PhotoCache, decode_windows
+from ensemble_kit.loading.cache import PhotoCache
+from ensemble_kit.loading.decoding import decode_windows
 from ensemble_kit.schema import Attribute, Schema
 
 UPRIGHT = np.zeros((24, 40, 3), dtype=np.uint8)

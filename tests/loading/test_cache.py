@@ -15,8 +15,9 @@ from tiny_training import SIZE, draw_table, make_job, make_photos
 from ensemble_kit.arrays import ByteArray
 from ensemble_kit.data.decode import Preprocess, decode_photo, prepare
 from ensemble_kit.errors import DataError
-from ensemble_kit.loading import cache
-from ensemble_kit.loading.cache import PhotoCache, decode_windows
+from ensemble_kit.loading import decoding
+from ensemble_kit.loading.cache import PhotoCache
+from ensemble_kit.loading.decoding import decode_windows
 
 PLAIN = Preprocess(size=(SIZE, SIZE))
 
@@ -33,7 +34,7 @@ def test_a_cached_photo_is_the_prepared_photo(tmp_path: Path) -> None:
 def test_a_second_build_decodes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = draw_table(tmp_path / "photos", people=2)
     first = PhotoCache.build(table, PLAIN, tmp_path / "cache")
-    monkeypatch.setattr(cache, "decode_photo", None)
+    monkeypatch.setattr(decoding, "decode_photo", None)
     second = PhotoCache.build(table, PLAIN, tmp_path / "cache")
     assert np.array_equal(first.photos, second.photos)
 
@@ -109,7 +110,7 @@ def noting(opened: list[Path]) -> Callable[[Path], ByteArray]:
 def test_windows_decode_each_photo_once_for_all_preparations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = draw_table(tmp_path / "photos", people=3, broken=["p002_worn.png"])
     opened: list[Path] = []
-    monkeypatch.setattr(cache, "decode_photo", noting(opened))
+    monkeypatch.setattr(decoding, "decode_photo", noting(opened))
     other = Preprocess(size=(8, 8))
     windows = list(decode_windows(table.paths, [PLAIN, other], window=4))
     assert sorted(opened) == sorted(table.paths)

@@ -79,6 +79,26 @@ def test_rows_choose_photos_and_every_batch_is_in_eval_mode() -> None:
     assert seen == [False] * 3
 
 
+def test_normalising_leaves_the_photos_alone_and_takes_any_memory_order() -> None:
+    compute = choose_compute("cpu", "fp32")
+    photos = torch.from_numpy(PHOTOS.copy())
+    expected = compute.inputs(photos, PREPROCESS)
+    turned = photos.permute(3, 0, 1, 2).contiguous().permute(1, 2, 3, 0)
+    assert torch.equal(compute.inputs(turned, PREPROCESS), expected)
+    floats = photos.float()
+    assert torch.equal(compute.inputs(floats, PREPROCESS), expected)
+    assert torch.equal(floats, photos.float())
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_batches_hold_about_as_many_pixels_whatever_the_size(device: str) -> None:
+    compute = Compute(torch.device(device), "fp32", True)
+    sizes = [compute.fitting_batch((side, side)) for side in range(8, 1200, 7)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert set(sizes) <= {2**n for n in range(3, 10)}
+    assert compute.fitting_batch((224, 224)) == (8 if device == "cpu" else 256)
+
+
 def test_threads_are_put_back() -> None:
     before = torch.get_num_threads()
     with num_threads(before + 1):

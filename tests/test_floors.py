@@ -43,7 +43,7 @@ FLOORS = [
     {"answering"},
     {"pages"},
     {"report"},
-    {"gallery"},
+    {"gallery", "run_report"},
     {"recipe"},
     {"tuning"},
     {"cli"},

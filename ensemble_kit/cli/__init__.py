@@ -25,6 +25,7 @@ from ensemble_kit.cli import (
     gallery,
     predict,
     recipes,
+    report,
     run,
     soup,
     structures,
@@ -61,6 +62,7 @@ combine.add_to(app)
 predict.add_to(app)
 answer.add_to(app)
 diagnose.add_to(app)
+report.add_to(app)
 fit.add_to(app)
 gallery.add_to(app)
 answers.add_to(app)

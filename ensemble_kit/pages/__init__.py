@@ -14,6 +14,7 @@ it needs `title`, `kind` (what sort of page), `version`, and may have `sections`
 navigation: each is `<section id=... aria-labelledby=...>` with an `<h2>`. The macros of "pages/templates/kit.html":
 `figure(title, sentence, picture, level=3, wide, id)`, `table(caption, columns, rows, sortable)`, `numbers(summary,
 columns, rows)` (a table folded away), `facts(pairs)`, `missing(text, command)`, `data(id, value)` (JSON for scripts).
+Folded parts (`<details>`) are printed where they are marked `data-print`.
 `<div class="figures">` sets figures side by side where there is room. The filters `score`, `signed`, `estimate`,
 `difference`, `percent`, `count`, `listing` are those of `numbers`.
 

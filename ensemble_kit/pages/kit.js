@@ -69,10 +69,10 @@
     });
   });
 
-  /* paper has nothing to unfold */
+  /* paper cannot be unfolded: what is marked is printed open, the other folded parts are left out */
   var folded = [];
   window.addEventListener("beforeprint", function () {
-    folded = Array.from(document.querySelectorAll("details:not([open])"));
+    folded = Array.from(document.querySelectorAll("details[data-print]:not([open])"));
     folded.forEach(function (one) { one.open = true; });
   });
   window.addEventListener("afterprint", function () { folded.forEach(function (one) { one.open = false; }); });

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -24,10 +25,14 @@ def element(name: str, *children: object, **attributes: object) -> Markup:
         >>> element("rect", width=10.0, class_=None)
         Markup('<rect width="10"></rect>')
     """
-    pairs = [(key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items() if value is not None]
-    words = joined(Markup(' {}="{}"').format(key, short(value)) for key, value in pairs)
-    inside = joined(child if isinstance(child, Markup) else str(child) for child in children if child is not None)
-    return Markup("<{}{}>{}</{}>").format(name, words, inside, name)
+    words = "".join(f' {_key(key)}="{escape(short(value))}"' for key, value in attributes.items() if value is not None)
+    inside = "".join([escape(child) for child in children if child is not None])
+    return trusted(f"<{escape(name)}{words}>{inside}</{escape(name)}>")  # every part of it is escaped here
+
+
+@cache
+def _key(name: str) -> str:
+    return str(escape(name.rstrip("_").replace("_", "-")))
 
 
 def joined(parts: Iterable[object]) -> Markup:

@@ -263,7 +263,7 @@ def _spread(labels: Labels, truth: Labels, folds: IntArray, sizes: Mapping[str, 
 
 def _row(run: RunAnswers, measured: Mapping[str, Measured], folds: Mapping[str, FoldSpread]) -> RunRow:
     finished = run.run.finished()
-    lines = [line for fold in finished for line in _history(fold.folder)]
+    lines = [line for fold in finished for line in history(fold.folder)]
     return RunRow(
         name=run.name,
         folder=str(run.run.folder),
@@ -300,7 +300,8 @@ def _gain(measured: Measured, base: Measured, metric: str) -> FloatArray:
     return draws
 
 
-def _history(folder: Path) -> list[dict[str, Any]]:
+def history(folder: Path) -> list[dict[str, Any]]:
+    """The epochs of a training, one line each; none where its history is not there."""
     file = folder / "metrics.jsonl"
     return [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.is_file() else []
 
@@ -310,7 +311,7 @@ def _curves(run: RunAnswers) -> list[Curve]:
     lines: dict[str, dict[int, list[dict[str, Any]]]] = {}
     for fold in run.run.finished():
         expert = describe_expert(fold.attributes, fold.condition)
-        for line in _history(fold.folder):
+        for line in history(fold.folder):
             lines.setdefault(expert, {}).setdefault(int(line["epoch"]), []).append(line)
     return [
         Curve(

@@ -11,7 +11,9 @@ from ensemble_kit.pages.charts.frame import WIDTH, cut, line, sheet, ticks, tone
 from ensemble_kit.pages.markup import element, joined
 from ensemble_kit.pages.numbers import Interval, difference, estimate
 
-ROW, THICK, HEAD = 26, 12, 8
+ROW, TALL, THICK, HEAD = 26, 44, 12, 8
+BESIDE = 130.0
+"""Pixels of a name that still stands beside its bar."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,14 @@ def _draw(
     write: Callable[[float, Interval | None], str],
     dots: bool,
 ) -> Markup:
+    """Names stand at the left, or, where one is too long for that, each above its bar."""
     written = [write(bar.value, bar.interval) for bar in bars]
-    right = max([0.0, *(width_of(text, 11) for text in written)]) + 8
-    left = min(150.0, max([20.0, *(width_of(bar.name) for bar in bars)]) + 10)
-    start, stop = left, WIDTH - right
-    bottom = HEAD + ROW * len(bars)
+    right = max([0.0, *(width_of(text, 11) for text in written)]) + 14
+    longest = max([20.0, *(width_of(bar.name) for bar in bars)])
+    is_above = longest > BESIDE
+    row = TALL if is_above else ROW
+    start, stop = 8.0 if is_above else longest + 14, WIDTH - right
+    bottom = HEAD + row * len(bars)
 
     def across(value: float) -> float:
         return start + (stop - start) * min(1.0, max(0.0, (value - limits[0]) / (limits[1] - limits[0])))
@@ -83,23 +88,25 @@ def _draw(
         parts.append(words(across(value), bottom + 15, f"{value:g}".replace("-", "−"), "middle", "soft small"))
     parts.append(line(across(0), HEAD, across(0), bottom + 3, "axis"))
     for number, (bar, text) in enumerate(zip(bars, written, strict=True)):
-        middle = HEAD + ROW * number + ROW / 2
-        parts.append(_row(bar, text, middle, left, across, dots))
+        top = HEAD + row * number
+        if is_above:
+            name, middle = words(8, top + 20, cut(bar.name, WIDTH - 16), class_="halo"), top + 26 + THICK / 2
+        else:
+            middle = top + row / 2
+            name = words(longest + 6, middle + 4, bar.name, "end")
+        parts.append(_row(bar, text, name, middle, across, dots))
     return sheet(WIDTH, bottom + 22, title, about, *parts)
 
 
-def _row(bar: Bar, text: str, middle: float, left: float, across: Callable[[float], float], dots: bool) -> Markup:
+def _row(bar: Bar, text: str, name: Markup, middle: float, across: Callable[[float], float], dots: bool) -> Markup:
     zero, at = across(0), across(bar.value)
     low, high = (across(end) for end in _ends(bar))
     told = f"{bar.name}: {text}{f'; {bar.note}' if bar.note else ''}"
     colour = tone("f", bar.number)
-    parts = [element("title", told), words(left - 8, middle + 4, cut(bar.name, left - 10), "end")]
+    parts = [element("title", told), name]
     if not dots:
-        parts.append(
-            element(
-                "rect", x=min(zero, at), y=middle - THICK / 2, width=abs(at - zero), height=THICK, rx=2, class_=colour
-            )
-        )
+        box = {"x": min(zero, at), "y": middle - THICK / 2, "width": abs(at - zero), "height": THICK}
+        parts.append(element("rect", **box, rx=2, class_=colour))
     if bar.interval is not None:
         parts.append(line(low, middle, high, middle, "whisker"))
         parts += [line(end, middle - 4, end, middle + 4, "whisker") for end in (low, high)]

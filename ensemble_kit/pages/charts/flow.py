@@ -77,8 +77,8 @@ def _node(name: str, n: int, scale: float, left: float, top: float, colour: str,
         "g",
         element("title", f"{name}: {count(n, 'photo')}"),
         element("rect", x=left, y=top, width=NODE, height=thick, rx=2, class_=colour),
-        words(x, middle - 1, cut(name, SIDE - 12), align),
-        words(x, middle + 12, f"{n:,}", align, "soft small"),
+        words(x, middle - 1, cut(name, SIDE - 12), align, "halo"),
+        words(x, middle + 12, f"{n:,}", align, "soft small halo"),
     )
 
 

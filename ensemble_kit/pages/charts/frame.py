@@ -15,10 +15,16 @@ from ensemble_kit.pages.markup import element, joined
 TONES = 8
 """Colours `f0`/`s0` to `f7`/`s7` of the style sheet: fill and stroke."""
 
-CHARACTER = 6.4
+CHARACTER = 7.0
 """Width of a character of 12 pixels, on the generous side."""
 
-WIDTH = 440
+NARROW = 380
+"""Pictures less wide than this are drawn smaller, so that words are of one size everywhere."""
+
+JOIN = " / "
+"""Between the classes of a joint class."""
+
+WIDTH = 410
 """Of a picture that fits a phone when it is made as narrow as one."""
 
 
@@ -34,7 +40,7 @@ def sheet(width: float, height: float, title: str, about: str, *parts: object, w
         element("title", title),
         element("desc", about),
         *parts,
-        class_="chart wide" if wide else "chart",
+        class_="chart wide" if wide else "chart narrow" if width < NARROW else "chart",
         viewBox=f"0 0 {width:g} {height:g}",
         role="img",
         aria_label=title,
@@ -70,16 +76,35 @@ def width_of(text: str, size: float = 12) -> float:
 def cut(text: str, width: float, size: float = 12) -> str:
     """A text cut to a width, with an ellipsis; what is cut off belongs into a `<title>`.
 
+    Of a joint class the longest parts are cut, so that every attribute still has some letters.
+
     Examples:
         >>> cut("not_worn", 100), cut("a very long name of a class", 80)
-        ('not_worn', 'a very long…')
+        ('not_worn', 'a very lon…')
+        >>> cut("incorrect / female / >=60", 150)
+        'inco… / female / >=60'
     """
     if width_of(text, size) <= width:
         return text
+    if JOIN in text:
+        return _cut_parts(text.split(JOIN), width, size)
     kept = text
     while kept and width_of(kept + "…", size) > width:
         kept = kept[:-1]
     return kept.rstrip() + "…"
+
+
+def _cut_parts(parts: Sequence[str], width: float, size: float) -> str:
+    lengths = [len(part) for part in parts]
+
+    def shown() -> str:
+        pairs = zip(parts, lengths, strict=True)
+        return JOIN.join(part if len(part) <= n else part[: n - 1] + "…" for part, n in pairs)
+
+    while width_of(shown(), size) > width and max(lengths) > 2:
+        longest = max(range(len(lengths)), key=lambda k: lengths[k])
+        lengths[longest] -= 1
+    return shown()
 
 
 def legend(

@@ -8,13 +8,17 @@ import numpy as np
 from markupsafe import Markup
 
 from ensemble_kit.arrays import IntArray
-from ensemble_kit.pages.charts.frame import line, sheet, words
+from ensemble_kit.pages.charts.frame import WIDTH, cut, line, sheet, words
 from ensemble_kit.pages.markup import element, joined
 from ensemble_kit.pages.numbers import percent
 
 MOST_TABLE = 20
 """Classes up to which a table can be read; above, draw the picture."""
 
+MOST_NAMED = 24
+"""Classes whose names stand at the picture's rows; more have numbers."""
+
+NAME_ROOM = 140.0
 TINTS = 9
 
 
@@ -58,7 +62,8 @@ def _cell(table: IntArray, totals: IntArray, row: int, column: int) -> Markup:
     kind = "good" if row == column else "bad"
     if not n:
         return element("td", "0", class_="out")
-    return element("td", f"{n:,}", element("span", percent(share, 0), class_="share"), class_=f"{kind} {tint(share)}")
+    told = "<1 %" if share < 0.005 else percent(share, 0)
+    return element("td", f"{n:,}", element("span", told, class_="share"), class_=f"{kind} {tint(share)}")
 
 
 def draw_confusion_picture(counts: IntArray, names: Sequence[str], title: str, about: str) -> Markup:
@@ -66,18 +71,21 @@ def draw_confusion_picture(counts: IntArray, names: Sequence[str], title: str, a
     table = np.asarray(counts, dtype=np.int64)[:, : len(names)]
     totals = np.asarray(counts).sum(axis=1)
     n = len(names)
-    size = max(5.0, min(18.0, 520 / n))
-    left, top = 30.0, 34.0
+    is_named = n <= MOST_NAMED
+    left, top = 36.0 + (NAME_ROOM if is_named else 0), 34.0
+    size = max(5.0, min(20.0, ((WIDTH if is_named else 600.0) - left - 6) / n))
     side = size * n
     parts: list[Markup] = [
         element("rect", x=left, y=top, width=side, height=side, class_="track"),
         words(left, 14, "predicted class, by number →", "start", "soft small"),
         words(left + side, top + side + 16, "true class, downwards", "end", "soft small"),
     ]
-    for number in range(0, n, max(1, round(n / 10))):
+    for number in range(0, n, 1 if is_named else max(1, round(n / 10))):
         middle = (number + 0.5) * size
-        parts.append(words(left + middle, top - 5, str(number), "middle", "soft small"))
-        parts.append(words(left - 5, top + middle + 4, str(number), "end", "soft small"))
+        if number % max(1, round(n / 10)) == 0:
+            parts.append(words(left + middle, top - 5, str(number), "middle", "soft small"))
+        name = f"{cut(names[number], NAME_ROOM, 11)} {number}" if is_named else str(number)
+        parts.append(words(left - 5, top + middle + 4, name, "end", "soft small"))
     rows, columns = np.nonzero(table)
     for i, j in zip(rows.tolist(), columns.tolist(), strict=True):
         share = table[i, j] / totals[i]

@@ -12,6 +12,8 @@ from ensemble_kit.pages.markup import element
 from ensemble_kit.pages.numbers import score
 
 SIDE = 340
+FEW = 0.005
+"""Bins with a smaller share of the answers stand as dots beside the line: one photo says little."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,9 @@ def draw_reliability(bins: Sequence[Bin], title: str, about: str) -> Markup:
         axes.drawn("confidence of the answer", "share right", ticks(0, 1), ticks(0, 1)),
         path([axes.at(0, 0), axes.at(1, 1)], "ideal"),
     ]
-    if len(filled) > 1:
-        parts.append(path((axes.at(one.confidence, one.accuracy) for one in filled), "line s0"))
+    joined = [one for one in filled if one.n >= FEW * sum(other.n for other in filled)]
+    if len(joined) > 1:
+        parts.append(path((axes.at(one.confidence, one.accuracy) for one in joined), "line s0"))
     for one in filled:
         x, y = axes.at(one.confidence, one.accuracy)
         told = f"{one.n:,} answers of confidence {score(one.confidence, 2)}: {score(one.accuracy, 2)} right"

@@ -28,7 +28,7 @@ def draw_shares(
     """
     above, taken = legend(names, 4, 2, WIDTH - 8, tones)
     colours = tones or range(len(names))
-    left = min(150.0, max([20.0, *(width_of(name) for name, _ in rows)]) + 10)
+    left = min(150.0, max([20.0, *(width_of(name) for name, _ in rows)]) + 12)
     top = taken + 8
     parts: list[Markup] = [above]
     for number, (name, amounts) in enumerate(rows):

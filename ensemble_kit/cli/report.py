@@ -1,0 +1,62 @@
+"""`ens report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ensemble_kit.cli.options import DEFAULT_RECIPE, Json, OtherData, RecipeName, default_run
+
+
+def report(
+    run: Annotated[Path | None, typer.Argument(help="The run folder; default the last run.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The page to write; default report.html in the run's results.")
+    ] = None,
+    answers: Annotated[
+        Path | None, typer.Option(help="ImageID,ans; default the labels of the data set's evaluation photos.")
+    ] = None,
+    people: Annotated[
+        Path | None, typer.Option(help="ImageID,person and columns for --subgroup; default beside the answers.")
+    ] = None,
+    data: OtherData = None,
+    subgroup: Annotated[
+        list[str] | None, typer.Option(help="A column whose values are subgroups; may be given several times.")
+    ] = None,
+    photos: Annotated[
+        bool, typer.Option("--photos", help="Put the surest wrong answers into the page, as small photos.")
+    ] = False,
+    n_boot: Annotated[int, typer.Option("--draws", min=1, help="Draws of people for the intervals.")] = 1000,
+    recipe: RecipeName = DEFAULT_RECIPE,
+    json: Json = False,
+) -> None:
+    """Write one page with all that a run can tell: data, learning, answers, routes, votes, what to do first.
+
+    One HTML file that fetches nothing, without photos unless --photos is given. What a run lacks is said in a line.
+    """
+    from json import dumps
+    from typing import Any
+
+    from ensemble_kit.recipe.load import load_recipe
+    from ensemble_kit.recipe.report import gather_report, report_run
+    from ensemble_kit.run_report import in_short
+
+    chosen, named = load_recipe(recipe), run or default_run()
+    options: dict[str, Any] = {"answers": answers, "people": people, "data": data, "n_boot": n_boot}
+    options |= {"subgroups": subgroup or [], "photos": photos}
+    page = out or named / "results" / "report.html"
+    if json and out is None:
+        found = gather_report(named, chosen, **options)
+    else:
+        found = report_run(named, page, chosen, **options)
+    if json:
+        print(dumps(found.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    print("\n".join(in_short(found)))
+    print(f"report: {page}" + ("" if photos else " (no photos in it; --photos adds the surest wrong answers)"))
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(report)

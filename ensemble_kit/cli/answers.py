@@ -13,6 +13,8 @@ from ensemble_kit.errors import DataError, UsageError, nearest
 
 if TYPE_CHECKING:
     from ensemble_kit.arrays import IntArray
+    from ensemble_kit.cli.progress import TerminalWatcher
+    from ensemble_kit.gallery import ComparisonFacts, ComparisonPage
     from ensemble_kit.recipe.load import Recipe
 
 Answers = Annotated[Path, typer.Argument(help="A submission: ImageID,ans.")]
@@ -65,39 +67,71 @@ def vote(
 
 
 def compare(
-    a: Answers,
-    b: Answers,
+    a: Annotated[Path, typer.Argument(help="A submission (ImageID,ans), or a run.")],
+    b: Annotated[Path, typer.Argument(help="The other one.")],
     answers: Annotated[
         Path | None, typer.Option(help="The truth, ImageID,ans: who is right where they differ.")
     ] = None,
     people: Annotated[Path | None, typer.Option(help="ImageID,person; default people.csv beside the answers.")] = None,
     rows: Annotated[Path | None, typer.Option(help="Write all rows that differ to this CSV file.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write a page of the photos that differ.")] = None,
+    photos: Annotated[
+        Path | None, typer.Option("--photos", help="Put the photos of this folder in the page, made small.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Photos in the page.")] = 5000,
     recipe: RecipeName = DEFAULT_RECIPE,
     json: Json = False,
 ) -> None:
-    """Compare two submissions: agreement, joint, per attribute and per class, what changed into what, which rows."""
+    """Compare two submissions or runs: agreement, joint, per attribute and class, what changed into what, which rows.
+
+    Of runs the answers in results/ are taken, and who is right where their evaluation photos are labelled.
+    """
     from json import dumps
 
+    from ensemble_kit.cli.progress import TerminalWatcher
+    from ensemble_kit.recipe.compare_answers import compare_answers
     from ensemble_kit.recipe.load import load_recipe
-    from ensemble_kit.recipe.truth import truth_of_answers
-    from ensemble_kit.submissions.compare import compare_labels, write_rows
-    from ensemble_kit.submissions.table import read_submissions, refuse_overwriting
+    from ensemble_kit.submissions.compare import write_rows
+    from ensemble_kit.submissions.table import refuse_overwriting
 
     if people is not None and answers is None:
         raise UsageError("--people is for intervals of scores; pass --answers as well, or leave it out")
+    if photos is not None and html is None:
+        raise UsageError("--photos is for the page; pass --html FILE as well, or leave it out")
     if rows is not None:
         refuse_overwriting(rows, [a, b, answers, people])
-    schema = load_recipe(recipe).schema
-    found = read_submissions([a, b], schema)
-    truth = groups = None
-    if answers is not None:
-        truth, groups = truth_of_answers(answers, people, schema).of(found.ids, str(a))
-    report = compare_labels(
-        found.ids, found.labels[0], found.labels[1], schema, truth=truth, groups=groups, names=(str(a), str(b))
-    )
+    with TerminalWatcher(stderr=True) as watcher:
+        found = compare_answers(
+            a, b, lambda: load_recipe(recipe).schema, answers=answers, people=people, announce=watcher.say
+        )
+        page = None if html is None else _page_of(found, html, photos, limit, [a, b, answers, people, rows], watcher)
+    report = found.report
     if rows is not None:
         write_rows(rows, report)
-    print(dumps(report.to_json(), indent=2, ensure_ascii=False) if json else report.text())
+    if json:
+        more = {} if page is None else {"html": page.to_json()}
+        print(dumps({**report.to_json(), **more}, indent=2, ensure_ascii=False))
+    else:
+        print("\n".join([report.text(), *([] if page is None else [page.text()])]))
+
+
+def _page_of(
+    found: ComparisonFacts,
+    html: Path,
+    photos: Path | None,
+    limit: int,
+    inputs: list[Path | None],
+    watcher: TerminalWatcher,
+) -> ComparisonPage:
+    from ensemble_kit.gallery import write_comparison
+    from ensemble_kit.pages import refuse_path
+    from ensemble_kit.recipe.compare_answers import find_photos
+
+    refuse_path(html, inputs)
+    places = None if photos is None else find_photos(photos, found.report.ids)
+    return write_comparison(
+        html, found, places, limit=limit, inputs=inputs, begin=watcher.begin, advance=watcher.advance
+    )
 
 
 def check_submission(

@@ -1,6 +1,7 @@
 """Photos of a run to be looked at: what is wrong, why, and what every expert said; and two answers side by side."""
 
 from ensemble_kit.gallery.board import Board, Facet, Line, Order, Span
+from ensemble_kit.gallery.comparing import ComparisonFacts, ComparisonPage, comparison_board, write_comparison
 from ensemble_kit.gallery.facts import GalleryFacts, gallery_board, gallery_details, gallery_facts
 from ensemble_kit.gallery.heat import Heat, HeatRequest
 from ensemble_kit.gallery.page import LIMIT, PageReport, board_blocks, rows_to_show, write_gallery
@@ -9,6 +10,8 @@ from ensemble_kit.gallery.pictures import Picture, Place, take_pictures
 __all__ = [
     "LIMIT",
     "Board",
+    "ComparisonFacts",
+    "ComparisonPage",
     "Facet",
     "GalleryFacts",
     "Heat",
@@ -20,10 +23,12 @@ __all__ = [
     "Place",
     "Span",
     "board_blocks",
+    "comparison_board",
     "gallery_board",
     "gallery_details",
     "gallery_facts",
     "rows_to_show",
     "take_pictures",
+    "write_comparison",
     "write_gallery",
 ]

@@ -351,7 +351,7 @@
 
   /* ---------------------------------------------------------------- tiles; only those in sight exist */
   var grid = byId("grid"), nothing = byId("nothing"), tiles = new Map();
-  var GAP = 8, WIDE = 150, HIGH = 204, EXTRA = 2;
+  var GAP = 8, WIDE = 150, HIGH = data.sure ? 204 : 186, EXTRA = 2;
   var columns = 1, printing = false;
 
   function held(line, row) { /* the last two columns of a line, and whether they differ */
@@ -367,11 +367,15 @@
       var k = one.names.length, said = one.names[k - 1], other = one.names[k - 2];
       var text = make("span", { "class": "line" }, [make("s", { text: said }), " ", make("b", { text: other })]);
       if (data.contrast === "change") {
-        text = make("span", { "class": "line" }, [make("i", { text: other }), " \u2192 ", make("b", { "class": "b", text: said })]);
+        var truth = k > 2 ? one.names[0] : null;
+        text = make("span", { "class": "line" }, [
+          make("b", { "class": other === truth ? "" : "a", text: other }), other === truth ? " \u2713" : null, " \u2192 ",
+          make("b", { "class": said === truth ? "" : "b", text: said }), said === truth ? " \u2713" : null,
+        ]);
       }
       text.title = line.title;
       lines.push(text);
-      words.push(data.contrast === "change" ? line.title + " " + other + " becomes " + said : line.title + " " + said + ", truth " + other);
+      words.push(data.contrast === "change" ? line.title + " a " + other + ", b " + said + (k > 2 ? ", truth " + one.names[0] : "") : line.title + " " + said + ", truth " + other);
     });
     if (!lines.length) {
       var all = data.lines.map(function (line) { var names = held(line, row).names; return names[names.length - 1]; });
@@ -411,7 +415,7 @@
     var wanted = new Set();
     for (var place = first * columns; place < Math.min(shown.length, (last + 1) * columns); place++) { wanted.add(place); }
     if (shown.length && grid.contains(document.activeElement)) { wanted.add(at); }
-    if (shown.length && !wanted.size) { wanted.add(0); }
+    if (!wanted.size) { for (var early = 0; early < Math.min(shown.length, 2 * columns); early++) { wanted.add(early); } }
     tiles.forEach(function (cell, place) { if (!wanted.has(place)) { cell.remove(); tiles.delete(place); } });
     var width = (grid.clientWidth - GAP * (columns - 1)) / columns, reachable = false;
     Array.from(wanted).sort(function (a, b) { return a - b; }).forEach(function (place) {
@@ -424,6 +428,7 @@
         grid.insertBefore(cell, after || null);
       }
       cell.style.width = width + "px";
+      cell.style.height = HIGH + "px";
       cell.style.transform = "translate(" + (place % columns) * (width + GAP) + "px," + Math.floor(place / columns) * step + "px)";
       reachable = reachable || place === at;
     });
@@ -523,7 +528,8 @@
       one.names.forEach(function (name, i) {
         var bad = one.differ && i === k - 1 && data.contrast !== "change";
         var changed = one.differ && data.contrast === "change" && i >= k - 2;
-        var text = make("span", { "class": bad ? "bad-text" : changed ? "changed" : "", text: name === null ? "\u2013" : name });
+        var right = changed && k > 2 && name === one.names[0];
+        var text = make("span", { "class": bad ? "bad-text" : right ? "is-true changed" : changed ? "changed" : "", text: (name === null ? "\u2013" : name) + (right ? " \u2713" : "") });
         var cell = make("td", {}, [text]);
         if (line.values[i]) { cell.append(" ", make("span", { "class": "soft", text: shortNumber(line.values[i][row]) })); }
         cells.push(cell);
@@ -610,12 +616,12 @@
     var list = make("dl", { "class": "few" });
     function fact(term, text) { if (text !== null && text !== "") { list.append(make("div", {}, [make("dt", { text: term }), make("dd", { text: text })])); } }
     if (sure) { fact("Probability of the answer", shortNumber(sure[row])); }
-    spans.forEach(function (span) { if (span.key !== "sure") { fact(span.title, span.values[row] === null ? null : String(span.values[row])); } });
+    spans.forEach(function (span) { if (span.key !== "sure") { fact(span.title, span.values[row] === null ? null : span.step < 1 ? shortNumber(span.values[row]) : String(span.values[row])); } });
     fact("Person", person(row));
     var inLines = new Set();
     data.lines.forEach(function (line) { line.facets.forEach(function (key) { inLines.add(key); }); });
     data.facets.forEach(function (facet) {
-      if (inLines.has(facet.key) || facet.key === "answer" || facet.key === "wrong") { return; }
+      if (inLines.has(facet.key) || facet.key === "answer" || facet.key === "wrong" || facet.key === "changed") { return; }
       var value = facet.values[row], names = facet.kind === "many" ? value.map(function (i) { return facet.names[i]; }) : [nameOf(facet.key, row)];
       names = names.filter(function (name) { return name; });
       if (names.length) { fact(facet.title, names.join("; ")); }
@@ -688,8 +694,12 @@
   }
   window.addEventListener("hashchange", function () {
     var text = location.hash.slice(1);
-    if (text !== own && (text.includes("=") || text === "")) { start(); }
+    if (text !== own && (text.includes("=") || text === "")) {
+      start();
+      if (text && state.photo === null) { host.scrollIntoView({ block: "start" }); }
+    }
   });
   if (window.matchMedia("(max-width: 56rem)").matches) { byId("filters-fold").open = false; }
   start();
+  if (location.hash.includes("=") && host.getBoundingClientRect().top > window.innerHeight / 2) { host.scrollIntoView({ block: "start" }); }
 })();

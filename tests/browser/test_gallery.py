@@ -10,9 +10,11 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from browsing import Browse, Tab
+from core_oracles import face_schema, sample_ids
 from gallery_cases import draw_places, face_case
 
-from ensemble_kit.gallery import gallery_board, write_gallery
+from ensemble_kit.gallery import ComparisonFacts, gallery_board, write_comparison, write_gallery
+from ensemble_kit.submissions import compare_labels
 
 pytestmark = pytest.mark.slow
 
@@ -274,3 +276,50 @@ def test_five_thousand_photos_stay_responsive(browse: Browse, tmp_path: Path) ->
     tab.page.locator(".tile").first.focus()
     tab.page.keyboard.press("End")
     assert tab.page.evaluate("document.activeElement.dataset.id") == expected[-1]
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """A page of two random answers to 200 photos."""
+    folder = tmp_path_factory.mktemp("comparison")
+    random, schema = np.random.default_rng(3), face_schema()
+    a = random.integers(0, 18, 200)
+    b = np.where(random.random(200) < 0.5, a, random.integers(0, 18, 200))
+    truth = np.where(random.random(200) < 0.5, b, a)
+    report = compare_labels(np.array(sample_ids(200)), a, b, schema, truth=truth, names=("a.csv", "b.csv"))
+    path = folder / "comparison.html"
+    write_comparison(path, ComparisonFacts(report), draw_places(folder / "photos", 200))
+    return path, report
+
+
+def test_a_number_of_a_comparison_leads_to_its_photos(browse: Browse, two: tuple[Path, Any]) -> None:
+    path, report = two
+    tab = browse(path)
+    assert tab.faults() == []
+    names = report.schema.decode(report.a), report.schema.decode(report.b)
+    ages = report.schema["age"].classes
+    matrix = tab.page.get_by_role("group", name="age: a down, b across")
+    for old, new in ((0, 1), (2, 0)):
+        cell = matrix.locator("tbody tr").nth(old).locator("td").nth(new).locator("a")
+        expected = [
+            str(report.ids[row]) for row in range(200) if (names[0]["age"][row], names[1]["age"][row]) == (old, new)
+        ]
+        assert int(cell.inner_text()) == len(expected) > 0
+        cell.click()
+        assert shown_ids(tab) == expected
+        assert f"age: a: {ages[old]}" in tab.page.inner_text("#chosen")
+
+
+def test_a_comparison_shows_both_answers_of_a_photo(browse: Browse, two: tuple[Path, Any]) -> None:
+    path, report = two
+    tab = browse(path, width=390, dark=True)
+    assert not tab.is_wider_than_its_window()
+    row = int(report.differing[1])
+    tab.page.evaluate(f"location.hash = 'photo={report.ids[row]}'")
+    rows = tab.page.get_by_role("group", name="Answers").locator("tbody tr")
+    for number, name in enumerate(report.schema.names):
+        classes = report.schema[name].classes
+        expected = [classes[report.schema.decode(side)[name][row]] for side in (report.truth, report.a, report.b)]
+        cells = [text.removesuffix(" \u2713") for text in rows.nth(number).locator("td").all_inner_texts()]
+        assert cells == expected
+    assert tab.faults() == []

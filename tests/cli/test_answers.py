@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from command_line import Ens
@@ -188,3 +190,57 @@ def test_they_import_nothing_heavy(folder: Path, tmp_path: Path, line: str) -> N
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_compare_writes_a_page_and_photos_only_where_asked(ens: Ens, folder: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    done = ens("compare", folder / "a.csv", folder / "b.csv", "--html", page, "--answers", folder / "answers.csv")
+    assert done.code == 0, done.err
+    assert "no photos are in it" in done.out
+    assert "data:image" not in page.read_text("utf-8")
+    (tmp_path / "images").mkdir()
+    for number in range(600):
+        photo = np.full((8, 8, 3), number % 255, dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / "images" / f"{number:06}.jpg"), photo)
+    words = ("--html", page, "--photos", tmp_path, "--json")
+    found = json.loads(ens("compare", folder / "a.csv", folder / "b.csv", *words).out)
+    assert found["html"]["has_photos"]
+    assert page.read_text("utf-8").count("data:image/webp") == found["n_differing"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["--photos", "."], 2, "pass --html FILE"),
+        (["--html", "x.html", "--photos", "nowhere"], 3, "expected the folder with the photos"),
+        (["--html", "x.html", "--photos", "empty"], 3, "none of the photos is there"),
+        (["--html", "notes.txt"], 2, "is no page"),
+    ],
+)
+def test_compare_refuses_pages_that_cannot_be(
+    ens: Ens, folder: Path, tmp_path: Path, words: list[str], code: int, told: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("mine")
+    done = ens("compare", folder / "a.csv", folder / "b.csv", *words, cwd=tmp_path)
+    assert (done.code, done.err.count("\n")) == (code, 1)
+    assert told in done.err
+    assert not (tmp_path / "x.html").exists()
+
+
+def test_compare_takes_runs(ens: Ens, trained: Path, folder: Path, tmp_path: Path) -> None:
+    """A run without results says what to do; a folder that is no run is an error; its answers are its submission."""
+    run = tmp_path / "run"
+    shutil.copytree(trained / "runs" / "face_mask", run, ignore=shutil.ignore_patterns("cache", "experts", "results"))
+    done = ens("compare", run, folder / "a.csv")
+    assert (done.code, done.err.count("\n")) == (3, 1)
+    assert f'run "ens combine {run}"' in done.err
+    done = ens("compare", tmp_path, folder / "a.csv")
+    assert (done.code, done.err.count("\n")) == (3, 1)
+    (run / "results").mkdir()
+    shutil.copy(folder / "b.csv", run / "results" / "submission.csv")
+    done = ens("compare", run, folder / "a.csv", "--json")
+    assert done.code == 0, done.err
+    expected = json.loads(ens("compare", folder / "b.csv", folder / "a.csv", "--json").out)
+    assert json.loads(done.out)["rows"] == expected["rows"]
+    assert "without the truth" in done.err

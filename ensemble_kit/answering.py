@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from ensemble_kit.data.decode import Preprocess
 from ensemble_kit.data.preparers import Preparer
 from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.ensemble import Combined, ConditionalEnsemble, Fallback
-from ensemble_kit.errors import UsageError
+from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.graph import Graph
 from ensemble_kit.inference import Progress, Voter, find_voters, photo_windows
 from ensemble_kit.loading.cache import Geometry, geometry
@@ -158,7 +158,7 @@ class Answerer:
         self.photos: Mapping[Geometry, ByteArray] = {}
         self.readable: BoolArray = np.zeros(0, dtype=np.bool_)
         self.said: dict[Path, FloatArray] = {}
-        self._ensemble(np.zeros(0, dtype=np.str_))  # a state without an expert is said before any work
+        self.ensemble = self._ensemble(np.zeros(0, dtype=np.str_))  # a state without an expert is said before any work
 
     def answer(
         self,
@@ -210,6 +210,34 @@ class Answerer:
         paths = table.frame["path"].tolist()
         named = [(str(table.ids[row]), paths[row], problem) for row, problem in sorted(problems.items())]
         return Answered(result, self.counts, named)
+
+    def consider(
+        self, table: SampleTable, *, threads: int | None = None, **how: Any
+    ) -> Iterator[tuple[Combined, tuple[Predictions, ...]] | str]:
+        """Each photo of `table` by itself: how its answer came about, or what is wrong with the photo.
+
+        Args:
+            how: as of `answer`.
+
+        Yields:
+            What combining gave for the one photo, and all experts on it, in classes; those that no route asked, and
+            voters that do not count, are NaN.
+        """
+        with num_threads(threads):
+            for row in range(len(table)):
+                one = table.select([row])
+                try:
+                    ((_, photos, found, n_decoded),) = photo_windows(one, list(self.preprocess.values()), None, 1)
+                except DataError as error:  # smaller than the crop
+                    yield str(error).removeprefix(f"{one.paths[0]}: ")
+                    continue
+                self.counts.decoded += n_decoded
+                if found:
+                    yield found[0][1]
+                    continue
+                self._look_at(photos, 1, [])
+                ensemble = self._ensemble(one.ids)
+                yield ensemble.combine(**how, missing="abstain", fill=self._fill), ensemble.experts
 
     def _fitting_window(self) -> int:
         """Photos that fit, prepared in every way that some checkpoint wants them."""

@@ -37,12 +37,12 @@ FLOORS = [
     {"structures", "submissions"},
     {"diagnosis"},
     {"structure_search"},
+    {"report"},
     {"models", "loading"},
-    {"backends"},
+    {"backends", "explaining"},
     {"training", "inference"},
     {"answering"},
     {"pages"},
-    {"report"},
     {"gallery", "run_report"},
     {"recipe"},
     {"tuning"},
@@ -50,7 +50,7 @@ FLOORS = [
     {"__main__"},
 ]
 FLOOR_OF = {name: number for number, floor in enumerate(FLOORS) for name in floor}
-TORCH_FLOORS = {"backends", "models", "loading", "training", "inference"}
+TORCH_FLOORS = {"backends", "models", "loading", "explaining", "training", "inference"}
 
 
 def modules() -> list[Path]:

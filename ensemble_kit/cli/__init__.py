@@ -21,6 +21,7 @@ from ensemble_kit.cli import (
     compare_runs,
     data,
     diagnose,
+    explain,
     fit,
     gallery,
     predict,
@@ -61,6 +62,7 @@ train.add_to(app)
 combine.add_to(app)
 predict.add_to(app)
 answer.add_to(app)
+explain.add_to(app)
 diagnose.add_to(app)
 report.add_to(app)
 fit.add_to(app)

@@ -295,11 +295,24 @@ def cropped_size(sides: tuple[int, int], crop: tuple[float, float]) -> tuple[int
     return rows, columns
 
 
-def _cropped(photo: ByteArray, preprocess: Preprocess) -> ByteArray:
-    sides = photo.shape[0], photo.shape[1]
+def crop_place(sides: tuple[int, int], preprocess: Preprocess) -> tuple[int, int, int, int]:
+    """Top, left, height and width of what is kept of a photo of (height, width), in its pixels.
+
+    Raises:
+        DataError: the photo is smaller than a crop in pixels.
+
+    Examples:
+        >>> crop_place((100, 80), Preprocess((32, 32), crop=(0.5, 1.0)))
+        (25, 0, 50, 80)
+    """
     kept = cropped_size(sides, preprocess.crop)
     top, left = (
         (n - m) // 2 if at == 0.5 else min(max(round(n * at - m / 2), 0), n - m)
         for n, m, at in zip(sides, kept, preprocess.crop_at, strict=True)
     )
-    return photo[top : top + kept[0], left : left + kept[1]]
+    return top, left, *kept
+
+
+def _cropped(photo: ByteArray, preprocess: Preprocess) -> ByteArray:
+    top, left, rows, columns = crop_place((photo.shape[0], photo.shape[1]), preprocess)
+    return photo[top : top + rows, left : left + columns]

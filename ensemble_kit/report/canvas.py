@@ -98,6 +98,11 @@ class Canvas:
     def dot(self, x: float, y: float, radius: float, *, fill: str) -> None:
         self.axes.add_patch(Circle((x, y), radius, facecolor=fill, edgecolor=PAPER, linewidth=1.0))
 
+    def ring(self, x: float, y: float, radius: float) -> None:
+        """An open circle that shows on dark and on light."""
+        for colour, width in ((INK, 3.2), (PAPER, 1.6)):
+            self.axes.add_patch(Circle((x, y), radius, facecolor="none", edgecolor=colour, linewidth=width))
+
     def arrow(self, start: tuple[float, float], end: tuple[float, float], *, colour: str, width: float = 1.6) -> None:
         """An arrow that leaves and arrives level, with a step between."""
         turn = start[0] + (end[0] - 9 - start[0]) * 0.55

@@ -14,7 +14,7 @@ from ensemble_kit.data.drawing.hair import draw_back_hair, draw_front_hair
 from ensemble_kit.data.drawing.head import GOLD, WHITE, draw_glasses, draw_head, draw_neck
 from ensemble_kit.data.drawing.look import CLOTHES, WALLS, Look, Shot, draw_look, draw_shot
 from ensemble_kit.data.drawing.masks import KINDS, draw_mask
-from ensemble_kit.data.drawing.population import Person, cue_ages
+from ensemble_kit.data.drawing.population import Cues, Person, cue_ages
 
 _WORKING_HEIGHT = 256
 """Smaller photos are drawn at least this high and shrunk, so that thin lines become faint instead of jagged."""
@@ -36,7 +36,21 @@ def draw_photo(person: Person, state: str, number: int, size: tuple[int, int]) -
     """
     rng = np.random.default_rng((*person.seed, 3, number))
     look, shot = draw_look(person), draw_shot(rng)
-    cues = cue_ages(person, state, rng)
+    canvas = paint(person, look, shot, state, cue_ages(person, state, rng), number, size, rng)
+    return _lit(canvas, shot, rng)
+
+
+def paint(
+    person: Person,
+    look: Look,
+    shot: Shot,
+    state: str,
+    cues: Cues,
+    number: int,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+) -> ByteArray:
+    """The photo before light falls on it, `(height, width, 3)` uint8."""
     factor = max(1, -(-_WORKING_HEIGHT // size[0]))
     height, width = size[0] * factor, size[1] * factor
     brush = _brush(height, width, shot)
@@ -52,8 +66,8 @@ def draw_photo(person: Person, state: str, number: int, size: tuple[int, int]) -
     if look.glasses:
         draw_glasses(brush, look, shot, mix(look.hair_tone, colour(40, 40, 50), 0.7))
     if factor > 1:
-        return _lit(np.asarray(cv2.resize(brush.canvas, size[::-1], interpolation=cv2.INTER_AREA)), shot, rng)
-    return _lit(brush.canvas, shot, rng)
+        return np.asarray(cv2.resize(brush.canvas, size[::-1], interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return brush.canvas
 
 
 def _brush(height: int, width: int, shot: Shot) -> Brush:

@@ -80,7 +80,7 @@ TRAIN_OPTIONS: dict[str, tuple[type, str]] = {
     "workers": (int, "Processes that augment photos."),
     "threads": (int, "CPU threads."),
     "jobs": (int, "Trainings at a time on a CPU, each in a process of its own."),
-    "tensorboard": (bool, "Write each epoch's scalars for TensorBoard too."),
+    "tensorboard": (bool, "Write each epoch's scalars and pictures for TensorBoard too."),
     "seed": (int, "Seed of weights, order and augmentation."),
 }
 

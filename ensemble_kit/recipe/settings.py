@@ -220,7 +220,7 @@ class TrainSettings(Settings):
     workers: int = Field(0, ge=0, description="worker processes that augment photos")
     threads: int | None = Field(None, ge=1, description="CPU threads; default all cores")
     jobs: int = Field(1, ge=1, le=64, description="trainings at a time on a CPU, each in a process of its own")
-    tensorboard: bool = Field(False, description="scalars for TensorBoard too, in each fold's folder")
+    tensorboard: bool = Field(False, description="scalars and pictures for TensorBoard too, in each fold's folder")
     seed: int = Field(0, ge=0, description="seed of weights, order and augmentation")
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(as_whole_numbers)] = Field(
         (), description="several seeds in place of one: each trains every fold, and votes"

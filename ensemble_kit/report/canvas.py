@@ -125,10 +125,14 @@ class Canvas:
         self.axes.set_xlim(0, self.width)
         self.axes.set_ylim(self.height, 0)
 
+    def pixels(self) -> ByteArray:
+        """`(height, width, 3)` as it stands."""
+        self._agg.draw()
+        return np.array(np.asarray(self._agg.buffer_rgba())[..., :3], dtype=np.uint8)
+
     def png(self, max_bytes: int) -> bytes:
         """PNG bytes with a palette; as smooth and in as many colours as fit into `max_bytes`."""
-        self._agg.draw()
-        pixels = np.asarray(self._agg.buffer_rgba())[..., :3]
+        pixels = self.pixels()
         data = b""
         for colours, dither in PALETTES:
             data = _with_palette(pixels, colours, dither)

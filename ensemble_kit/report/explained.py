@@ -105,8 +105,8 @@ def _draw_row(canvas: Canvas, photo: ByteArray, row: Row, top: int, height: int,
     canvas.text(MARGIN, top + 31, row.line, size=9, colour=WRONG if row.is_wrong else SOFT, width=room)
     top += ROW_HEAD
     large = _enlarged(photo, height, width)
-    pictures = [("the photo", large), (f"speaks for {row.of}", _shown_heat(photo, row.heat, height, width))]
-    pictures += [(name, _shown_heat(photo, heat, height, width)) for name, heat in row.stages.items()]
+    pictures = [("the photo", large), (f"speaks for {row.of}", shown_heat(photo, row.heat, height, width))]
+    pictures += [(name, shown_heat(photo, heat, height, width)) for name, heat in row.stages.items()]
     for column, (caption, picture) in enumerate(pictures):
         left = MARGIN + column * (width + GAP)
         canvas.photo(left, top, width, height, picture)
@@ -123,8 +123,8 @@ def _draw_row(canvas: Canvas, photo: ByteArray, row: Row, top: int, height: int,
         canvas.text(left, top + height + 12, caption, size=8.5, weight=weight, width=width)
 
 
-def _shown_heat(photo: ByteArray, heat: FloatArray, height: int, width: int) -> ByteArray:
-    """Drawn at the sheet's resolution: a small photo's map is smooth all the same."""
+def shown_heat(photo: ByteArray, heat: FloatArray, height: int, width: int) -> ByteArray:
+    """The photo and its map at the sheet's resolution: a small photo's map is smooth all the same."""
     seen = np.isfinite(heat)
     known = np.nan_to_num(heat).astype(np.float32)
     large = np.array(cv2.resize(known, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.float32)

@@ -1,10 +1,12 @@
-"""A fold's scalars for TensorBoard, beside `metrics.jsonl`."""
+"""A fold's scalars and pictures for TensorBoard, beside `metrics.jsonl`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ensemble_kit.arrays import ByteArray
 from ensemble_kit.errors import UsageError
 from ensemble_kit.training.job import EpochLine
 
@@ -32,8 +34,12 @@ class Board:
     def __init__(self, folder: Path):
         self.folder, self._writer = Path(folder), check_board()
 
-    def add(self, line: EpochLine) -> None:
-        """One event file an epoch: a kill costs none that was written."""
+    def add(self, line: EpochLine, pictures: Mapping[str, ByteArray] | None = None) -> None:
+        """One event file an epoch: a kill costs none that was written.
+
+        Args:
+            pictures: name -> `(height, width, 3)`.
+        """
         values = {"loss/train": line.train_loss, "seconds": line.seconds}
         values |= {f"rate/{part}": rate for part, rate in line.rates.items()}
         for name in SCORES:
@@ -43,3 +49,5 @@ class Board:
         with self._writer(str(self.folder), filename_suffix=f".epoch{line.epoch:04d}") as writer:
             for name, value in values.items():
                 writer.add_scalar(name, value, line.epoch)
+            for name, pixels in (pictures or {}).items():
+                writer.add_image(name, pixels, line.epoch, dataformats="HWC")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ensemble_kit.arrays import FloatArray, IntArray
+from ensemble_kit.arrays import ByteArray, FloatArray, IntArray
 from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import DivergedError
 from ensemble_kit.files import write_array
@@ -25,6 +25,7 @@ from ensemble_kit.models.memory import Fitting
 from ensemble_kit.stopping import Stop
 from ensemble_kit.training.averaging import Average, average_for, plain_batches, refresh_batch_norm
 from ensemble_kit.training.board import Board
+from ensemble_kit.training.board_pictures import Pictures, is_drawn
 from ensemble_kit.training.columns import heads_of, in_classes, parts_of_job
 from ensemble_kit.training.features import (
     Features,
@@ -114,6 +115,8 @@ class Session:
         self.passes = Passes(self.back, lambda: self.stage.forget(), self.say)
         self.fitting = Fitting(self.say)
         self.board = Board(files.path) if job.tensorboard else None
+        self.scored: tuple[list[FloatArray], IntArray] | None = None  # for the board's pictures
+        self.pictures: Pictures | None = None
 
     def batches(self, epoch: int) -> list[IntArray]:
         return batches_of(self.job, self.rows, epoch)
@@ -331,6 +334,7 @@ class Session:
         self.refuse_infinite(float(probs.sum()), epoch)
         truth = self.rows.score_targets.reshape(len(probs), len(self.heads))
         parts = [in_classes(probs, head, self.job.schema) for head in self.heads]
+        self.scored = (parts, truth) if self.board is not None else None
         only = [only_answer(*two) for two in zip(parts, truth.T, strict=True)]
         named = [(h.attributes, n) for h, n in zip(self.heads, only, strict=True) if n is not None]
         self.only_answer = "; ".join(self.job.schema.block(names).joint_names()[n] for names, n in named) or None
@@ -400,8 +404,19 @@ class Session:
             self.save_state()
         self.files.write_history(self.history)
         if self.board is not None:
-            self.board.add(line)
+            self.board.add(line, self.drawn(network, epoch) if metrics else None)
         return line
+
+    def drawn(self, network: Network, epoch: int) -> dict[str, ByteArray]:
+        """The pictures of a scored epoch."""
+        if self.scored is None or not is_drawn(epoch, self.job.epochs):
+            return {}
+        if self.pictures is None:
+            rows, job = self.rows.score, self.job
+            self.pictures = Pictures(
+                job.schema, self.heads, self.photos.photos, rows, self.preprocess, self.compute, self.say
+            )
+        return self.pictures.draw(network, *self.scored)
 
     def tell_signs(self) -> None:
         """Says after a scored epoch what its scores look like, where they look wrong."""

@@ -40,7 +40,8 @@ def draw_confusion(counts: IntArray, classes: Sequence[str], title: str) -> Byte
     side = cell * len(names)
     canvas = Canvas(max(left + side + MARGIN, 320), HEAD + 34 + side + MARGIN)
     canvas.text(MARGIN, 18, title, size=10.5, weight="bold", width=canvas.width - 2 * MARGIN)
-    canvas.text(MARGIN, HEAD + 16, "true", size=8, colour=SOFT)
+    canvas.text(MARGIN, HEAD + 40, "true", size=8, colour=SOFT)
+    canvas.text(left, HEAD + 6, "answered", size=8, colour=SOFT)
     share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     for row, name in enumerate(names):
         y = HEAD + 34 + row * cell

@@ -43,7 +43,7 @@ FLOORS = [
     {"training", "inference"},
     {"answering"},
     {"pages"},
-    {"gallery", "run_report"},
+    {"data_report", "gallery", "run_report"},
     {"recipe"},
     {"tuning"},
     {"cli"},

@@ -1,4 +1,4 @@
-"""`ens data check`, `ens data taxonomy` and `ens data generate`."""
+"""`ens data check`, `ens data manifest`, `ens data taxonomy`, `ens data generate`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Annotated, cast
 
 import typer
 
-from ensemble_kit.cli.options import DEFAULT_RECIPE, Json, RecipeName, given
+from ensemble_kit.cli.data_report import report
+from ensemble_kit.cli.options import DEFAULT_RECIPE, Fixes, Json, RecipeName, as_named, given
 
 app = typer.Typer(no_args_is_help=True, help="Look at a data set before training, or draw one.")
 
@@ -24,6 +25,7 @@ def check(
     extra_where: Annotated[
         str | None, typer.Option(envvar="ENS_EXTRA_WHERE", help="Classes whose extra photos are taken: age=>=60.")
     ] = None,
+    fixes: Fixes = None,
     manifest: Annotated[
         Path | None, typer.Option(help="Hashes written by ens data manifest; names every file that is not as it was.")
     ] = None,
@@ -40,6 +42,7 @@ def check(
 
     second = None if extra is None else str(Path(extra).resolve())
     division = {"folds": folds, "val_ratio": val_ratio, "extra": second, "extra_where": extra_where}
+    division["fixes"] = as_named(fixes)
     chosen = load_recipe(recipe).with_data(given(division))
     report = check_data(
         data_root(chosen, named or data),
@@ -143,4 +146,5 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def add_to(parent: typer.Typer) -> None:
+    app.command("report")(report)
     parent.add_typer(app, name="data")

@@ -26,6 +26,10 @@ Edits = Annotated[
     typer.Option("--set", help="Any key of the recipe, as in train.age.epochs=5; may be repeated."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and touch nothing.")]
+Fixes = Annotated[
+    str | None,
+    typer.Option("--fixes", envvar="ENS_FIXES", help="A label fix list in place of the recipe's; none = no fixes."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Device = Annotated[str | None, typer.Option("--device", envvar="ENS_DEVICE", help="auto, cpu or cuda.")]
 
@@ -63,6 +67,11 @@ MissingAnswer = Annotated[
 ]
 
 DEFAULT_RECIPE = "face-mask"
+
+
+def as_named(file: str | None) -> str | None:
+    """A file that was typed is relative to here, a recipe's own to the recipe; "none" stays a word."""
+    return file if file in (None, "none") else str(Path(str(file)).resolve())
 
 
 def given(values: dict[str, Any]) -> dict[str, Any]:

@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from ensemble_kit.arrays import IntArray
+from ensemble_kit.arrays import ByteArray, IntArray
 from ensemble_kit.data.check_text import report_text
 from ensemble_kit.data.decode import PhotoError, decode_photo
 from ensemble_kit.data.extra import extra_notices, with_extra
@@ -32,6 +33,16 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a cell begins with that spreadsheets take for a formula."""
 
 Progress = Callable[[int, int], None]
+
+
+class Look(Protocol):
+    """Who sees every photo while it is decoded anyway."""
+
+    def begin(self, tables: Sequence[SampleTable]) -> None:
+        """The photos to come: the training part, the evaluation part where there is one, then the extra photos."""
+
+    def photo(self, part: int, row: int, path: Path, photo: ByteArray) -> None:
+        """One decoded photo `(height, width, 3)`. Called on several threads, in any order; not for broken ones."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +136,7 @@ def check_data(
     extra: SampleTable | None = None,
     manifest: Path | None = None,
     decode: bool = True,
+    look: Look | None = None,
     progress: Progress | None = None,
 ) -> DataReport:
     """Reads a data set as training would, and reports instead of training.
@@ -139,6 +151,7 @@ def check_data(
         extra: photos of a second data set, which are trained on and never held out.
         manifest: hashes that the files of both parts are compared with, see `data.manifest`.
         decode: decode every photo of both parts, on all cores.
+        look: is shown every photo that is decoded, so that what else is measured costs no second decoding.
         progress: called with (photos decoded, photos in all).
 
     Raises:
@@ -159,9 +172,11 @@ def check_data(
     found += altered
     if extra is not None:
         tables.append(trained.select(trained.is_extra))
+    if look is not None:
+        look.begin(tables)
     sizes: list[dict[str, int]] = [{} for _ in tables]
     if decode:
-        sizes = _decode_all(tables, LAYOUTS[name].says_part, found, progress)
+        sizes = _decode_all(tables, LAYOUTS[name].says_part, found, progress, look)
     fold_report, notices = _folds(trained, folds, seed, val_ratio, found)
     parts = [_part(table, size) for table, size in zip(tables[:n_parts], sizes[:n_parts], strict=True)]
     return DataReport(
@@ -234,16 +249,21 @@ def _around(measured: Any, border: float) -> dict[int, int]:
 
 
 def _decode_all(
-    tables: Sequence[SampleTable], says_part: bool, found: list[Problem], progress: Progress | None
+    tables: Sequence[SampleTable],
+    says_part: bool,
+    found: list[Problem],
+    progress: Progress | None,
+    look: Look | None = None,
 ) -> list[dict[str, int]]:
     """Decodes every photo; appends what fails to `found`; returns the sizes seen, commonest first, per table."""
     total, done = sum(map(len, tables)), 0
     sizes = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # OpenCV lets go of the interpreter while it decodes
-        for table in tables:
+        for part, table in enumerate(tables):
             seen: Counter[str] = Counter()
             start = f"{table.root.name}/" if says_part and not table.other_roots else ""
-            for path, result in zip(table.frame["path"], pool.map(_size_or_problem, table.paths), strict=True):
+            see, paths = partial(_size_or_problem, look, part), table.paths
+            for path, result in zip(table.frame["path"], pool.map(see, range(len(paths)), paths), strict=True):
                 if isinstance(result, tuple):
                     seen[f"{result[0]} x {result[1]}"] += 1
                 else:
@@ -255,12 +275,14 @@ def _decode_all(
     return sizes
 
 
-def _size_or_problem(path: Path) -> tuple[int, int] | str:
+def _size_or_problem(look: Look | None, part: int, row: int, path: Path) -> tuple[int, int] | str:
     try:
-        height, width = decode_photo(path).shape[:2]
+        photo = decode_photo(path)
     except PhotoError as error:
         return str(error).removeprefix(f"{path}: ")
-    return width, height
+    if look is not None:
+        look.photo(part, row, path, photo)
+    return photo.shape[1], photo.shape[0]
 
 
 def _folds(

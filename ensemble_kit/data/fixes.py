@@ -18,8 +18,11 @@ from ensemble_kit.arrays import IntArray
 from ensemble_kit.data.rows import number_or_none, read_rows
 from ensemble_kit.data.table import Problem, SampleTable
 from ensemble_kit.errors import DataError, nearest
-from ensemble_kit.files import sha256_file
+from ensemble_kit.files import sha256_file, write_csv
 from ensemble_kit.schema import Attribute
+
+COLUMNS = ("group", "file", "attribute", "from", "to", "sha256")
+"""The first line of a list."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,11 @@ class Fix:
     def is_for_group(self) -> bool:
         """Whether it is about every photo of the group, so that the data itself shows if it was done."""
         return not self.file and not self.sha256
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Its line of a list, in the order of `COLUMNS`."""
+        return self.group, self.file, self.attribute, self.old, self.new, self.sha256
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,11 @@ def read_fixes(path: Path) -> list[Fix]:
             raise DataError(f'{where}: sha256 must be 64 hexadecimal digits, found "{digest}"')
         fixes.append(Fix(group, file, attribute, old, new, digest.lower(), where))
     return fixes
+
+
+def write_fixes(path: Path, fixes: Sequence[Fix]) -> None:
+    """Writes a list that `read_fixes` reads as the same rows."""
+    write_csv(Path(path), [COLUMNS, *(fix.cells for fix in fixes)])
 
 
 def apply_fixes(table: SampleTable, fixes: Sequence[Fix]) -> tuple[SampleTable, FixReport]:

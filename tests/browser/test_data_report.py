@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browsing import Browse
+from looked_at_data import SCHEMA, answered, looked_at, people_table, picture, write
 
 from ensemble_kit.data.fixes import apply_fixes, read_fixes
 from ensemble_kit.data.samples import read_samples
 from ensemble_kit.data_report import write_report
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "data_report"))
-
-from data_sets import SCHEMA, looked_at, people_table, picture, write  # noqa: E402
-from test_data_facts import answered  # noqa: E402
 
 pytestmark = pytest.mark.slow
 

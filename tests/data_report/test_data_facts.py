@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_sets import HEADER, SCHEMA, looked_at, people_table, picture, sure, write
+from looked_at_data import HEADER, SCHEMA, answered, looked_at, people_table, picture, sure, write
 
 import ensemble_kit.data.check as check_module
 from ensemble_kit.data.decode import decode_photo
@@ -133,15 +133,6 @@ def test_measures_agree_with_loops() -> None:
 
 
 # --- labels in doubt -----------------------------------------------------------------------------------------------
-
-
-def answered(root: Path, **wrong: int) -> dict[str, Any]:
-    """Answers of a run that is right about every label but those of some people's gender."""
-    table = read_samples(root, SCHEMA)
-    numbers = {name: table.numbers(name).copy() for name in SCHEMA.names}
-    for person, number in wrong.items():
-        numbers["gender"][table.groups == person] = number
-    return {name: sure(column.tolist(), len(SCHEMA[name].classes)) for name, column in numbers.items()}
 
 
 def test_a_person_in_doubt_is_one_row_and_its_fix_mends_all_photos(root: Path, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from data_sets import SCHEMA, looked_at, people_table, picture, sure, write
-from test_data_facts import answered, edit
+from looked_at_data import SCHEMA, answered, looked_at, people_table, picture, sure, write
+from test_data_facts import edit
 
 from ensemble_kit.cli import main
 from ensemble_kit.data.check import FoldReport, PartReport

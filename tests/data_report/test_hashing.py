@@ -7,9 +7,9 @@ import math
 import cv2
 import numpy as np
 import pytest
-from data_sets import picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from looked_at_data import picture
 
 from ensemble_kit.arrays import ByteArray
 from ensemble_kit.data_report import hashing

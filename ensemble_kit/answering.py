@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from ensemble_kit.arrays import BoolArray, ByteArray, FloatArray, IdArray, IntArray
+from ensemble_kit.backends.form import Forward
 from ensemble_kit.backends.forms import Forms
 from ensemble_kit.backends.photos import TrainingPhotos
-from ensemble_kit.backends.table import BackendLike, Forward, find_backend
+from ensemble_kit.backends.table import BackendLike, find_backend
 from ensemble_kit.card import Card
 from ensemble_kit.data.decode import Preprocess
 from ensemble_kit.data.preparers import Preparer

@@ -13,9 +13,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from ensemble_kit.arrays import ByteArray, FloatArray
+from ensemble_kit.backends.form import Forward
 from ensemble_kit.backends.forms import Forms
 from ensemble_kit.backends.photos import TrainingPhotos
-from ensemble_kit.backends.table import BackendLike, Forward, find_backend
+from ensemble_kit.backends.table import BackendLike, find_backend
 from ensemble_kit.card import Card, Head, read_card
 from ensemble_kit.current import photos_sha256, predictions_current, saved_backend, saved_layers, saved_tta
 from ensemble_kit.data.decode import Preprocess

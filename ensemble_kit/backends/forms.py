@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from ensemble_kit.arrays import ByteArray, FloatArray, IntArray
 from ensemble_kit.backends.agreement import Agreement, compare_probs
 from ensemble_kit.backends.cpu import instructions
+from ensemble_kit.backends.form import Backend, Forward, Source
 from ensemble_kit.backends.photos import TrainingPhotos
-from ensemble_kit.backends.table import Backend, Forward, Source, Torch, compute_of
+from ensemble_kit.backends.table import Torch, compute_of
 from ensemble_kit.card import Card, Head
 from ensemble_kit.data.decode import Preprocess
 from ensemble_kit.data.preparers import Preparer
@@ -103,11 +104,11 @@ class Forms:
 
         least = self.backend.least_equal
         if least is None:
-            return self.backend.load(Source(network, seen_size(card), self.compute, lambda: iter(())), Path())
+            return self.backend.load(self._source(card, network, lambda: iter(())), Path())
         preprocess = Preprocess.from_json(card.preprocess, self.preparers)
         none = np.zeros(0, dtype=np.int64)
         calibrating, compared = (none, none) if self.trained_on is None else self.trained_on.rows_of(card, path)
-        source = Source(network, seen_size(card), self.compute, lambda: self._batches(card, calibrating, preprocess))
+        source = self._source(card, network, lambda: self._batches(card, calibrating, preprocess))
         described = self._describe(sha256, calibrating, compared)
         with ExitStack() as stack:
             folder = self.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ens-forms-")))
@@ -126,6 +127,9 @@ class Forms:
             if not self.accept:
                 found.refuse_below(least, self.backend.name, card.describe())
             return self.backend.load(source, place)
+
+    def _source(self, card: Card, network: Callable[[], nn.Module], photos: Callable[[], Iterator[Tensor]]) -> Source:
+        return Source(card.describe(), network, seen_size(card), self.compute, photos)
 
     def _describe(self, sha256: str, calibrating: IntArray, compared: IntArray) -> dict[str, Any]:
         """Everything that decides what the form answers, and what comparing it finds."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -62,12 +61,10 @@ class TrainingPhotos:
         keys = self.table.joint([name for name in self.table.schema.names if name in names])
         is_own, is_held_out = self.table.under(card.condition), self.folds == card.train["fold"]
         seen, unseen = np.flatnonzero(is_own & ~is_held_out), np.flatnonzero(is_own & is_held_out)
-        calibrating, compared = self._spread(seen, keys, N_CALIBRATING), self._spread(unseen, keys, N_COMPARED)
-        rest = np.concatenate([np.setdiff1d(seen, calibrating), calibrating])
-        more = self._spread(rest[: len(seen) - len(calibrating)], keys, N_COMPARED - len(compared))
-        if len(compared) + len(more) < N_COMPARED:  # so few photos that they serve twice
-            more = np.concatenate([more, self._spread(calibrating, keys, N_COMPARED - len(compared) - len(more))])
-        return calibrating, np.sort(np.concatenate([compared, more]))
+        calibrating, compared = self._spread(seen, keys, N_CALIBRATING), np.zeros(0, dtype=np.int64)
+        for rows in (unseen, np.setdiff1d(seen, calibrating), calibrating):  # where photos are few, they serve twice
+            compared = np.concatenate([compared, self._spread(rows, keys, N_COMPARED - len(compared))])
+        return calibrating, np.sort(compared)
 
     def _spread(self, rows: IntArray, keys: IntArray, n: int) -> IntArray:
         """At most n of some rows, class after class in turn, whatever order the rows are in."""
@@ -96,8 +93,3 @@ class TrainingPhotos:
             is_read[[row - start for row, _ in problems]] = False
             parts.append(photos[is_read])
         return np.concatenate(parts)
-
-
-def ids_of(photos: TrainingPhotos, rows: Mapping[str, IntArray]) -> dict[str, list[str]]:
-    """The ids of rows, for the name of what is kept."""
-    return {name: [str(photos.table.ids[row]) for row in some] for name, some in rows.items()}

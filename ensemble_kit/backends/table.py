@@ -2,74 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ensemble_kit.backends.cpu import bf16_note
+from ensemble_kit.backends.form import Backend, Forward, Source
+from ensemble_kit.backends.openvino_forms import OpenVino
 from ensemble_kit.errors import UsageError, nearest
 from ensemble_kit.models.compute import Compute, choose_compute
-from ensemble_kit.models.families import Size
 from ensemble_kit.models.fused import ready
 from ensemble_kit.named import name_of
 from ensemble_kit.own_code import code_sha256
 
-Forward = Callable[[Tensor], Tensor]
-"""Normalised photos `(n, 3, height, width)` float32, on the device, any n -> logits `(n, n_columns)`."""
-
-LEAST_EQUAL = 0.995
-"""The share of equal labels that a function of one's own must reach, as bf16 must."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """What a back end makes a form of: one checkpoint.
-
-    Attributes:
-        network: gives the network, in eval mode, float32, on the CPU; it may be changed.
-        size: (height, width) of what it sees; None where its card does not say.
-        compute: where it runs; float32.
-        photos: gives batches of normalised training photos of its own expert, to calibrate with.
-    """
-
-    network: Callable[[], nn.Module]
-    size: Size | None
-    compute: Compute
-    photos: Callable[[], Iterator[Tensor]]
-
-
-class Backend(Protocol):
-    """One way to run checkpoints.
-
-    Attributes:
-        name: in `BACKENDS`, in prediction sets and on the command line.
-        least_equal: the share of labels equal to torch's in float32, on training photos, below which a form is refused;
-            None = it is torch in float32.
-        devices: where it can run.
-    """
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def least_equal(self) -> float | None: ...
-    @property
-    def devices(self) -> tuple[str, ...]: ...
-
-    def versions(self) -> Mapping[str, str]:
-        """Of everything that decides what a form answers. UsageError where something is not installed."""
-
-    def note(self, compute: Compute, /) -> str | None:
-        """What somebody who wants speed should know of it on this machine."""
-
-    def convert(self, source: Source, folder: Path, /) -> None:
-        """Writes what `load` needs into an empty folder; what needs nothing writes nothing."""
-
-    def load(self, source: Source, folder: Path, /) -> Forward:
-        """The form, from what `convert` wrote."""
+LEAST_EQUAL, LEAST_EQUAL_INT8 = 0.995, 0.99
+"""Shares of equal labels; the first also for functions of one's own."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +90,14 @@ class Own:
 
 BackendLike = str | Callable[[Source], Forward]
 
-BACKENDS: dict[str, Backend] = {row.name: row for row in (Torch(), TorchBf16())}
+ROWS: tuple[Backend, ...] = (
+    Torch(),
+    TorchBf16(),
+    OpenVino("fp32", LEAST_EQUAL),
+    OpenVino("bf16", LEAST_EQUAL),
+    OpenVino("int8", LEAST_EQUAL_INT8),
+)
+BACKENDS = {row.name: row for row in ROWS}
 BY_PRECISION = {"fp32": "torch", "bf16": "torch-bf16"}
 """What `--precision` says of torch."""
 

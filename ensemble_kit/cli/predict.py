@@ -20,7 +20,10 @@ Precision = Annotated[
 ]
 Backend = Annotated[
     str | None,
-    typer.Option(envvar="ENS_BACKEND", help="What runs the networks: torch or torch-bf16; default the recipe's."),
+    typer.Option(
+        envvar="ENS_BACKEND",
+        help="What runs the networks: torch, torch-bf16, openvino, openvino-bf16, openvino-int8; default the recipe's.",
+    ),
 ]
 AcceptDisagreement = Annotated[
     bool,

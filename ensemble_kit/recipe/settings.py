@@ -363,7 +363,8 @@ class PredictSettings(Settings):
     )
     backend: str = Field(
         "torch",
-        description="what runs the networks: torch (float32) or torch-bf16, tried on training photos before it answers",
+        description="what runs the networks: torch (float32), torch-bf16, openvino, openvino-bf16, openvino-int8; each "
+        "but torch is tried on training photos before it answers",
     )
 
 

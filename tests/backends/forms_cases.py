@@ -40,7 +40,8 @@ class World:
         return train_fold(job, table=self.table, folds=self.trained_on.folds, photos=photos, folder=folder).checkpoint
 
     def forms(self, backend: Any, **changed: Any) -> Forms:
-        return Forms(backend, "cpu", **({"trained_on": self.trained_on, "backbones": BACKBONES} | changed))
+        settings: dict[str, Any] = {"trained_on": self.trained_on, "backbones": BACKBONES}
+        return Forms(backend, "cpu", **(settings | changed))
 
 
 def load(forms: Forms, path: Path) -> Forward:

@@ -23,6 +23,7 @@ from ensemble_kit.backends.forms import Forms
 from ensemble_kit.backends.table import BACKENDS, Torch, find_backend
 from ensemble_kit.card import read_card
 from ensemble_kit.current import predictions_current, saved_backend, wanted_backend
+from ensemble_kit.data.decode import Preprocess
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.files import sha256_file
 from ensemble_kit.graph import Graph
@@ -68,7 +69,7 @@ def test_calibrated_on_normalised_photos_of_its_own_condition(world: World) -> N
     (batch,) = backend.calibrated
     rows = np.flatnonzero((world.table.numbers("mask") == 0) & (world.trained_on.folds != 0))
     card = read_card(world.worn)
-    preprocess = forms_module.Preprocess.from_json(card.preprocess)
+    preprocess = Preprocess.from_json(card.preprocess)
     photos = world.trained_on.prepared(rows, preprocess, None)
     expected = (photos / 255 - np.array(preprocess.mean)) / np.array(preprocess.std)
     np.testing.assert_allclose(batch.permute(0, 2, 3, 1), expected, atol=1e-5)

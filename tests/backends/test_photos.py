@@ -13,6 +13,7 @@ from ensemble_kit.backends.photos import TrainingPhotos
 from ensemble_kit.card import read_card
 from ensemble_kit.data.decode import Preprocess
 from ensemble_kit.errors import DataError, UsageError
+from ensemble_kit.loading.cache import PhotoCache
 
 
 def test_calibrated_with_what_its_fold_trained_on_and_compared_on_what_it_held_out_first(
@@ -66,7 +67,7 @@ def test_unreadable_photos_are_left_out(world: World, is_cached: bool, tmp_path:
     table.frame.loc[1, "path"] = "gone.png"
     cache = tmp_path / "cache"
     if is_cached:
-        photos_module.PhotoCache.build(table, preprocess, cache)
+        PhotoCache.build(table, preprocess, cache)
     found = TrainingPhotos(table, np.zeros(3, dtype=np.int64)).prepared(np.array([0, 1, 2]), preprocess, cache)
     expected = world.trained_on.prepared(np.array([0, 2]), preprocess, world.root / "cache")
     np.testing.assert_array_equal(found, expected)

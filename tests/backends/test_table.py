@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ensemble_kit.backends import cpu, openvino_forms
+from ensemble_kit.backends import cpu
 from ensemble_kit.backends.form import Forward, Source
 from ensemble_kit.backends.table import BACKENDS, compute_of, find_backend
 from ensemble_kit.errors import UsageError
@@ -75,7 +75,7 @@ def test_what_is_not_installed_is_said_in_one_line(name: str, monkeypatch: pytes
             raise metadata.PackageNotFoundError(package)
         return "2"
 
-    monkeypatch.setattr(openvino_forms.metadata, "version", version)
+    monkeypatch.setattr(metadata, "version", version)
     message = rf'back end "{name}" needs openvino, which is not installed; pip install "ensemble_kit\[openvino\]"'
     with pytest.raises(UsageError, match=message):
         BACKENDS[name].versions()

@@ -9,7 +9,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -192,19 +192,38 @@ def hold(path: Path, doing: str) -> int:
     Raises:
         BusyError: another process holds it.
     """
+    found = try_hold(path, f"process {os.getpid()}")
+    if isinstance(found, str):
+        raise BusyError(f"{path.parent}: being {doing} by {found}; wait for it or stop it")
+    return found
+
+
+def try_hold(path: Path, told: str) -> int | str:
+    """Locks a file, which may be another user's, for this process.
+
+    Args:
+        told: is written into it, for others to read.
+
+    Returns:
+        A handle for `let_go`; what the holder wrote, where another process holds it.
+    """
     import fcntl
 
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            handle, is_writable = os.open(path, os.O_RDWR | os.O_CREAT, 0o644), True
+        except PermissionError:  # left behind by another user
+            handle, is_writable = os.open(path, os.O_RDONLY), False
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            owner = os.read(handle, 100).decode(errors="replace").strip() or "another process"
+            owner = " ".join(os.read(handle, 400).decode(errors="replace").split())
             os.close(handle)
-            raise BusyError(f"{path.parent}: being {doing} by {owner}; wait for it or stop it") from None
+            return owner or "another process"
         if path.exists() and path.stat().st_ino == os.fstat(handle).st_ino:
-            os.truncate(handle, 0)
-            os.write(handle, f"process {os.getpid()}".encode())
+            if is_writable:
+                os.truncate(handle, 0)
+                os.write(handle, told.encode())
             _held.add(handle)
             return handle
         os.close(handle)  # the holder before removed the file between our two calls
@@ -212,7 +231,8 @@ def hold(path: Path, doing: str) -> int:
 
 def let_go(path: Path, handle: int) -> None:
     """Ends what `hold` began."""
-    path.unlink(missing_ok=True)
+    with suppress(PermissionError):  # another user's
+        path.unlink(missing_ok=True)
     _held.discard(handle)
     os.close(handle)
 

@@ -54,6 +54,7 @@ OTHER_VALUES: dict[str, Any] = {
     "precision": "fp32",
     "channels_last": False,
     "device": "cpu",
+    "share_gpu": True,
     "workers": 1,
     "threads": 1,
     "jobs": 2,

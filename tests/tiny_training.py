@@ -145,6 +145,7 @@ def make_job(**changed: Any) -> ExpertJob:
         "precision": "fp32",
         "channels_last": None,
         "device": "cpu",
+        "share_gpu": False,
         "workers": 0,
         "threads": 1,
         "tensorboard": False,

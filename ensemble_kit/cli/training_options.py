@@ -77,6 +77,7 @@ TRAIN_OPTIONS: dict[str, tuple[type, str]] = {
     "precision": (str, "auto, fp32 or bf16."),
     "channels_last": (bool, "Memory layout; default where it pays."),
     "device": (str, "auto, cpu or cuda."),
+    "share_gpu": (bool, "Train beside another training on the same GPU, in place of waiting for it."),
     "workers": (int, "Processes that augment photos."),
     "threads": (int, "CPU threads."),
     "jobs": (int, "Trainings at a time on a CPU, each in a process of its own."),

@@ -27,7 +27,7 @@ READINGS: Mapping[str, str] = {
 }
 """How an arm answers. A further reading is one row here and one branch of `recipe.beliefs.answers_of`."""
 
-MACHINE = ("jobs", "threads", "device", "precision", "channels_last", "workers", "tensorboard")
+MACHINE = ("jobs", "threads", "device", "share_gpu", "precision", "channels_last", "workers", "tensorboard")
 """Settings that do not make another arm."""
 
 

@@ -217,6 +217,7 @@ class TrainSettings(Settings):
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto takes bf16 where it pays")
     channels_last: bool | None = Field(None, description="memory layout; default where it pays")
     device: str = Field("auto", description="auto, cpu or cuda")
+    share_gpu: bool = Field(False, description="train on a GPU that another training is on, too, in place of waiting")
     workers: int = Field(0, ge=0, description="worker processes that augment photos")
     threads: int | None = Field(None, ge=1, description="CPU threads; default all cores")
     jobs: int = Field(1, ge=1, le=64, description="trainings at a time on a CPU, each in a process of its own")

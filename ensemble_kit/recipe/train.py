@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -119,16 +120,17 @@ def train_experts(
     listener = _Listener(watcher, parts, trainings)
     results: dict[int, FoldResult] = {}
     told: set[str] = set()
-    for number, result in run_trainings(trainings, lambda i: parts[i].job(run), listener, at_once=at_once):
-        part = parts[number]
-        run.write_expert(part.spec.attributes, part.spec.condition, part.settings.model_dump(mode="json"))
-        if result.skipped:
-            watcher.say(f"{part.title}: done before, skipped")
-        for notice in [*start_notices(run, part.seeded, part.fold), *result.notices]:
-            if notice not in told:  # an unreadable photo is the same news in every fold
-                watcher.say(f"note: {notice}")
-            told.add(notice)
-        results[number] = result
+    with _alone(settings_of, run, watcher):
+        for number, result in run_trainings(trainings, lambda i: parts[i].job(run), listener, at_once=at_once):
+            part = parts[number]
+            run.write_expert(part.spec.attributes, part.spec.condition, part.settings.model_dump(mode="json"))
+            if result.skipped:
+                watcher.say(f"{part.title}: done before, skipped")
+            for notice in [*start_notices(run, part.seeded, part.fold), *result.notices]:
+                if notice not in told:  # an unreadable photo is the same news in every fold
+                    watcher.say(f"note: {notice}")
+                told.add(notice)
+            results[number] = result
     watcher.end()
     return [results[number] for number in range(len(parts))]
 
@@ -176,6 +178,22 @@ def _at_once(settings_of: Sequence[TrainSettings]) -> int:
     if any(choose_compute(settings.device).device.type != "cpu" for settings in settings_of):
         return 1
     return min((settings.jobs for settings in settings_of), default=1)
+
+
+@contextmanager
+def _alone(settings_of: Sequence[TrainSettings], run: Run, watcher: Watcher) -> Iterator[None]:
+    """Holds the GPU, where the trainings are on one, until all are done: another run's would else come in between."""
+    from ensemble_kit.models.compute import choose_compute
+    from ensemble_kit.training.gpus import alone_on
+
+    def say(text: str) -> None:
+        watcher.say(f"note: {text}")
+
+    with ExitStack() as stack:
+        for settings in settings_of:
+            device = choose_compute(settings.device).device
+            stack.enter_context(alone_on(device, run.folder.resolve(), shares=settings.share_gpu, say=say))
+        yield
 
 
 def chosen_folds(run: Run, folds: Iterable[int] | None) -> list[int]:

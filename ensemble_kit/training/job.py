@@ -36,7 +36,7 @@ NORMALISE = ("given", "photos")
 LATER: Mapping[str, Any] = {"window": None, "people_share": 1.0, "soup": "none"}
 """Fields that came later, and what they were before: such a training is the one that it was, its fingerprint too."""
 
-NOT_SETTINGS = ("schema", "save_every", "device", "workers", "threads", "tensorboard")
+NOT_SETTINGS = ("schema", "save_every", "device", "share_gpu", "workers", "threads", "tensorboard")
 """Fields that change where and how fast a training runs, not what it is (the schema enters the identity by itself)."""
 
 
@@ -80,6 +80,7 @@ class ExpertJob:
             "every N" keeps; 0 = only those. "best" chooses among the epochs that are scored.
         save_every: epochs between two states that a broken-off training goes on from; the last epoch has one too.
         precision, channels_last, device: see `choose_compute`.
+        share_gpu: do not wait for another training on the same GPU, see `alone_on`.
         workers: processes that augment photos; 0 = none. Does not change a bit of the result.
         threads: torch's CPU threads; None leaves them alone.
         tensorboard: write each epoch's scalars for TensorBoard too.
@@ -128,6 +129,7 @@ class ExpertJob:
     precision: str
     channels_last: bool | None
     device: str
+    share_gpu: bool
     workers: int
     threads: int | None
     tensorboard: bool

@@ -15,6 +15,7 @@ from ensemble_kit.loading.cache import PhotoCache
 from ensemble_kit.models.compute import choose_compute, num_threads
 from ensemble_kit.stopping import stoppable
 from ensemble_kit.training.folder import FoldFolder
+from ensemble_kit.training.gpus import alone_on
 from ensemble_kit.training.job import EpochLine, ExpertJob, FoldResult
 from ensemble_kit.training.rows import choose_rows
 from ensemble_kit.training.session import Session
@@ -49,6 +50,7 @@ def train_fold(
         on_step: told (steps done, steps in all).
         on_notice: told in words, while it trains, what goes wrong: memory that ran out, one class for every photo, a
             loss that does not move, a class without a held-out photo; without it the result's notices end with these.
+            Also told that another training is waited for that is on the same GPU, see `alone_on`.
 
     Raises:
         UsageError: a name or a device that is not there.
@@ -70,6 +72,10 @@ def train_fold(
         with ExitStack() as stack:
             stack.enter_context(num_threads(job.threads))
             compute = choose_compute(job.device, job.precision, job.channels_last)
+            alone = alone_on(
+                compute.device, Path(folder), shares=job.share_gpu, say=on_notice, heed=lambda: stop.heed(told)
+            )
+            stack.enter_context(alone)
             devices = [torch.cuda.current_device()] if compute.device.type == "cuda" else []
             stack.enter_context(torch.random.fork_rng(devices=devices))
             session = Session(job, table, photos, files, rows, compute, stop, on_notice)

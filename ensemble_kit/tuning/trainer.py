@@ -25,7 +25,7 @@ from ensemble_kit.schema import Schema
 from ensemble_kit.tuning.search import Earlier
 from ensemble_kit.tuning.trials import Trial, trial_folder
 
-NOT_OF_THE_TRAINING = ("save_every", "device", "workers", "threads", "jobs", "tensorboard")
+NOT_OF_THE_TRAINING = ("save_every", "device", "share_gpu", "workers", "threads", "jobs", "tensorboard")
 """Settings of where and how fast: two trainings that differ in them alone are the same."""
 
 

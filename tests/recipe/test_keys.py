@@ -29,7 +29,7 @@ BESIDE: dict[str, dict[str, Any]] = {
 }
 """What a key needs beside it."""
 VALUES = {**OTHER_VALUES, "weights": "imagenet", "phases": ({"epochs": 2}, {"head_lr": 0.5}), "min_steps": 400}
-WHERE = {"save_every", "device", "workers", "threads", "tensorboard"}
+WHERE = {"save_every", "device", "share_gpu", "workers", "threads", "tensorboard"}
 """Where and how a training runs: the result is the same, and so is the fingerprint."""
 BESIDE_THE_JOB = {"jobs", "seeds"}
 

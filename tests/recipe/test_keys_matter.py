@@ -74,7 +74,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "soup": {"keep": "every 1"},
 }
 """What a key needs beside it."""
-HOW = {"save_every", "device", "workers", "threads", "jobs", "channels_last"}
+HOW = {"save_every", "device", "share_gpu", "workers", "threads", "jobs", "channels_last"}
 """How a training runs, not what comes of it."""
 ELSEWHERE = {"tensorboard", "seeds"}
 """test_board and test_heads_run; a seed of its own is a further training, see test_keys."""

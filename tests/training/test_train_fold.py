@@ -381,7 +381,7 @@ def test_scores_are_every_so_many_epochs_not_fewer_than_none() -> None:
 def test_every_setting_but_the_machines_enters_the_identity(table: SampleTable) -> None:
     folds = folds_of(table)
     base = make_job().identity(table, folds)
-    machine = {"device": "auto", "workers": 2, "threads": None, "tensorboard": True, "save_every": 5}
+    machine = {"device": "auto", "share_gpu": True, "workers": 2, "threads": None, "tensorboard": True, "save_every": 5}
     for name, value in machine.items():
         assert make_job(**{name: value}).identity(table, folds) == base
     named = {f.name for f in dataclasses.fields(ExpertJob)} - set(machine) - {"schema"}

@@ -205,12 +205,30 @@ def _read_ids(path: Path, sha256: Any) -> IdArray:
 def _read_expert(
     folder: Path, entry: Mapping[str, Any], schema: Schema, ids: IdArray, memory_map: bool, verify: bool
 ) -> Predictions:
+    _refuse_other_kinds(entry)
     shape = (len(ids), len(entry["classes"]))
     layers = [_read_layer(folder, voter, shape, memory_map, verify) for voter in entry["voters"]]
     attributes = [schema[name] for name in entry["attributes"]]
     names = [voter["name"] for voter in entry["voters"]]
     fine = {"edges": entry["edges"], "to": entry["collapse"]}
     return Predictions(attributes, layers, ids, entry["condition"], entry["classes"], names, **fine)
+
+
+def _refuse_other_kinds(entry: Mapping[str, Any]) -> None:
+    """Raises TypeError where a name is no text: what names are compared with or sorted among later is."""
+    condition, columns = entry["condition"], entry["classes"]
+    if not isinstance(condition, dict) or not all(isinstance(classes, list) for classes in condition.values()):
+        raise TypeError(f"condition {condition!r}")
+    parts = [part for column in columns for part in (column if isinstance(column, list) else [column])]
+    texts = {
+        "classes": parts,
+        "condition": [name for classes in condition.values() for name in classes],
+        "voters": [text for voter in entry["voters"] for text in (voter["name"], voter["file"], voter["sha256"])],
+    }
+    for key, found in texts.items():
+        wrong = [text for text in found if not isinstance(text, str)]
+        if wrong:
+            raise TypeError(f"{key}: expected text, found {wrong[0]!r}")
 
 
 def _read_layer(

@@ -21,10 +21,11 @@ from ensemble_kit.data.folds import divide
 from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.loading.cache import PhotoCache
 from ensemble_kit.metrics import person_bootstrap
+from ensemble_kit.models.heads import build_network
 from ensemble_kit.schema import Attribute, Schema
 from ensemble_kit.training import loop, train_fold
 from ensemble_kit.training import session as session_module
-from ensemble_kit.training.rows import FoldRows
+from ensemble_kit.training.rows import FoldRows, choose_rows
 
 SCHEMA = Schema(Attribute("colour", ["red", "blue"]))
 PEOPLE, SHUFFLES = 40, 3
@@ -75,7 +76,7 @@ def in_the_corner(table: SampleTable, photos: PhotoCache) -> PhotoCache:
 def with_held_out(rows: FoldRows) -> FoldRows:
     """A fold that trains on the photos that it holds out, too."""
     fields = {"train": "score", "train_targets": "score_targets", "train_classes": "score_targets"}
-    both = {a: np.concatenate([getattr(rows, a), getattr(rows, b)]) for a, b in fields.items()}
+    both: dict[str, Any] = {a: np.concatenate([getattr(rows, a), getattr(rows, b)]) for a, b in fields.items()}
     return replace(rows, **both, train_keys=np.concatenate([rows.train_keys, rows.score_targets]))
 
 
@@ -120,7 +121,7 @@ SLOW = [pytest.param(leak, marks=pytest.mark.slow) for leak in ("folds", "cache"
 
 @pytest.mark.parametrize("leak", ["people", *SLOW])
 def test_a_leak_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leak: str) -> None:
-    choose, build, carried = loop.choose_rows, session_module.build_network, dict[int, Any]()
+    choose, build, carried = choose_rows, build_network, dict[int, Any]()
 
     def carry(*given: Any, **options: Any) -> Any:
         """The network of the fold before, as it was left; a folder a shuffle."""

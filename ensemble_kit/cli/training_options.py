@@ -21,6 +21,7 @@ DATA_OPTIONS: dict[str, tuple[type, str]] = {
     "fixes": (str, "A label fix list, or none."),
     "extra": (str, "A second data set, whose photos are trained on and never held out."),
     "extra_where": (str, "Classes whose extra photos are taken, such as age=>=60."),
+    "cache_gb": (float, "GB that decoded photos may take; what has no room is decoded each time."),
 }
 
 TRAIN_OPTIONS: dict[str, tuple[type, str]] = {

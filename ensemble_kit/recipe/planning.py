@@ -12,6 +12,7 @@ import numpy as np
 
 from ensemble_kit.errors import DataError
 from ensemble_kit.graph import describe_expert
+from ensemble_kit.loading.room import GB, size_text
 from ensemble_kit.recipe.load import ExpertSpec, Recipe
 from ensemble_kit.recipe.run import Watcher, check_experts, open_run
 from ensemble_kit.recipe.settings import TrainSettings
@@ -68,6 +69,7 @@ class Plan:
         cache_bytes: of decoded photos that are not there yet.
         lasting_bytes: what the trainings to come add for good: caches, checkpoints, out-of-fold predictions.
         passing_bytes: more than that while one trains: its state, twice.
+        not_kept_bytes: of decoded photos that `cache_gb` leaves no room for.
     """
 
     recipe: str
@@ -79,6 +81,7 @@ class Plan:
     cache_bytes: int
     lasting_bytes: int
     passing_bytes: int
+    not_kept_bytes: int = 0
 
     def text(self) -> str:
         experts = list(dict.fromkeys(fold.expert for fold in self.folds))
@@ -98,9 +101,11 @@ class Plan:
             f"{len(experts)} experts, {len(to_train)} of {len(self.folds)} folds to train, about {photos} photos pass"
         )
         lines.append(
-            f"disk: about {_size(self.lasting_bytes)} more, of which {_size(self.cache_bytes)} decoded photos; "
-            f"up to {_size(self.passing_bytes)} besides while it trains"
+            f"disk: about {size_text(self.lasting_bytes)} more, of which {size_text(self.cache_bytes)} decoded photos; "
+            f"up to {size_text(self.passing_bytes)} besides while it trains"
         )
+        if self.not_kept_bytes:
+            lines.append(f"cache_gb has no room for {size_text(self.not_kept_bytes)} of photos: decoded each time")
         return "\n".join(lines)
 
 
@@ -147,7 +152,7 @@ def plan_run(
                 state_bytes = max(state_bytes, STATES * 3 * found.checkpoint_bytes)
                 oof_bytes += int((run.folds == fold).sum()) * n_columns(job) * 4
     weights = sum(fold.checkpoint_bytes for fold in planned if fold.is_to_train)
-    cache_bytes = sum(caches.values())
+    cache_bytes = _within(caches.values(), recipe.data.cache_gb)
     return Plan(
         recipe=recipe.name,
         folder=folder,
@@ -158,7 +163,16 @@ def plan_run(
         cache_bytes=cache_bytes,
         lasting_bytes=cache_bytes + weights + oof_bytes,
         passing_bytes=state_bytes,
+        not_kept_bytes=sum(caches.values()) - cache_bytes,
     )
+
+
+def _within(sizes: Iterable[int], limit_gb: float | None) -> int:
+    """Bytes of the caches that are kept, one after the other, within the limit."""
+    kept = 0
+    for size in sizes:
+        kept += size if limit_gb is None or kept + size <= limit_gb * GB else 0
+    return kept
 
 
 def _job(
@@ -234,8 +248,3 @@ def _cache_of(run: Run, job: ExpertJob) -> dict[str, int]:
         return {}
     height, width = job.size
     return {cache_key(run.table, job.preprocess): len(run.table) * height * width * 3}
-
-
-def _size(n_bytes: int) -> str:
-    value = n_bytes / 1e6
-    return f"{value / 1000:.1f} GB" if value >= 1000 else f"{value:.1f} MB" if value < 10 else f"{value:.0f} MB"

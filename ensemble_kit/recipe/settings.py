@@ -62,6 +62,12 @@ class DataSettings(Settings):
     folds: int = Field(5, ge=1, le=100, description="folds, stratified by joint class, people kept together")
     val_ratio: float | None = Field(None, gt=0, lt=1, description="one validation share in place of folds")
     fold_seed: int = Field(0, ge=0, description="seed of the folds")
+    cache_gb: Annotated[float | None, BeforeValidator(as_none)] = Field(
+        None,
+        ge=0,
+        description="GB that decoded photos may take in the run's folder: the longest unused go first, and what has no "
+        "room is decoded each time; none = as many as there are",
+    )
 
     @model_validator(mode="after")
     def _one_way_to_divide(self) -> DataSettings:

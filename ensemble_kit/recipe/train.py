@@ -110,7 +110,7 @@ def train_experts(
         for fold, (seed, seeded) in product(chosen, settings.by_seed().items()):
             folder, preprocess = place / fold_name(fold, seed), preprocess_of(run, settings, fold)
             if preprocess not in photos:
-                photos[preprocess] = photos_for(run, preprocess, watcher)
+                photos[preprocess] = photos_for(run, preprocess, watcher, recipe.data.cache_gb)
             trainings.append(Training(run.table, run.folds, photos[preprocess], folder, restart, amount, after))
             parts.append(_Part(spec, settings, seeded, fold, _title(run, spec, fold, seed)))
     at_once, asked = _at_once(settings_of), max((settings.jobs for settings in settings_of), default=1)
@@ -253,8 +253,12 @@ def preprocess_of(run: Run, settings: TrainSettings, fold: int) -> Preprocess:
     return Preprocess(**keys)
 
 
-def photos_for(run: Run, preprocess: Preprocess, watcher: Watcher) -> PhotoCache:
-    """The decoded photos of the run; one cache serves every expert and fold with the same preprocessing."""
+def photos_for(run: Run, preprocess: Preprocess, watcher: Watcher, cache_gb: float | None = None) -> PhotoCache:
+    """The decoded photos of the run; one cache serves every expert and fold with the same preprocessing.
+
+    Args:
+        cache_gb: what the run's caches may take together.
+    """
     from ensemble_kit.loading.cache import PhotoCache
 
     watcher.begin("decoding photos", len(run.table))
@@ -263,6 +267,8 @@ def photos_for(run: Run, preprocess: Preprocess, watcher: Watcher) -> PhotoCache
         preprocess,
         run.folder / "cache",
         progress=lambda done, total: watcher.advance(done),  # noqa: ARG005
+        limit_gb=cache_gb,
+        say=watcher.say,
     )
     _list_unreadable(run, photos, watcher)
     return photos

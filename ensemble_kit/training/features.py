@@ -134,7 +134,7 @@ def pools(network: Network) -> bool:
 
 def _pixels_sha256(photos: PhotoCache) -> str:
     """The cache's file is named by its photos and their preparation."""
-    return photos.file.name if photos.file else tensors_sha256({"photos": np.asarray(photos.photos)})
+    return photos.place.name if photos.place else tensors_sha256({"photos": np.asarray(photos.photos)})
 
 
 def _fill(

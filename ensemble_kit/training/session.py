@@ -165,7 +165,7 @@ class Session:
     def use_features(self) -> None:
         """Where the job asks for it, computes the frozen backbone's features once; from then on the head alone runs."""
         if self.job.feature_views is not None:
-            folder = self.files.path if self.photos.file is None else self.photos.file.parent
+            folder = self.files.path if self.photos.place is None else self.photos.place.parent
             how = (self.preprocess, self.compute, folder, self.fitting)
             self.features = features_of(self.job, self.network, self.photos, *how)
             self.source = self.features.source(self.compute)

@@ -86,17 +86,6 @@ def test_a_cache_cut_short_is_built_again(tmp_path: Path, damage: str) -> None:
     assert np.array_equal(PhotoCache.build(table, PLAIN, tmp_path / "cache").photos, whole)
 
 
-def test_a_failed_build_leaves_no_cache(tmp_path: Path) -> None:
-    table = draw_table(tmp_path / "photos", people=2)
-
-    def stop(done: int, total: int) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        PhotoCache.build(table, PLAIN, tmp_path / "cache", progress=stop)
-    assert list((tmp_path / "cache").iterdir()) == []
-
-
 def noting(opened: list[Path]) -> Callable[[Path], ByteArray]:
     """A decoder that keeps a list of what it opened."""
 

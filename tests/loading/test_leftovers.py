@@ -61,25 +61,3 @@ def test_building_a_cache_removes_those_that_were_never_finished(tmp_path: Path,
     (folder / f".{KEY}.npy.{dead}.tmp").touch()
     PhotoCache.build(table, Preprocess(size=(SIZE, SIZE)), folder)
     assert {name for name in names(folder) if name.startswith(".")} == kept
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from tiny_training import draw_table
-from ensemble_kit.data.decode import Preprocess
-from ensemble_kit.loading.cache import PhotoCache
-table = draw_table(Path(sys.argv[1]), people=1)
-kill = lambda done, total: os.kill(os.getpid(), signal.SIGKILL)
-PhotoCache.build(table, Preprocess(size=(16, 16)), Path(sys.argv[2]), progress=kill)
-"""
-
-
-def test_a_cache_whose_building_was_killed_is_cleaned_and_built(tmp_path: Path) -> None:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", KILLED, str(tmp_path / "photos"), str(tmp_path / "cache")]
-    assert subprocess.run(command, env=environment, check=False).returncode == -9
-    assert [name.endswith(".tmp") for name in names(tmp_path / "cache")] == [True]
-    table = draw_table(tmp_path / "photos", people=1)
-    PhotoCache.build(table, Preprocess(size=(16, 16)), tmp_path / "cache")
-    assert not [name for name in names(tmp_path / "cache") if name.startswith(".")]

@@ -42,6 +42,7 @@ DATA_VALUES: dict[str, tuple[Any, Any]] = {
     "val_ratio": (0.2, 0.3),
     "fold_seed": (0, 7),
     "layout": ("auto", "table"),
+    "cache_gb": (2.5, 7.0),
 }
 """Key -> two values. Files of fixes and extra photos are made absolute, see test_commands."""
 BESIDE = {"smote": "freeze = ['backbone']\nfeature_views = 0\n", "soup": "keep = 'every 1'\n"}

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ensemble_kit.joint import with_known
     from ensemble_kit.predictions import Predictions, load_predictions, read_prediction_schema, save_predictions
     from ensemble_kit.recipe.load import load_recipe
+    from ensemble_kit.recipe.report import report_run
     from ensemble_kit.recipe.whole import run_recipe
     from ensemble_kit.routing import route_hard, route_soft, route_sparse, route_threshold, route_top_k
     from ensemble_kit.runs import Run
@@ -57,6 +58,7 @@ _HOME = {
     "read_prediction_schema": "predictions",
     "read_samples": "data.samples",
     "read_submission": "submission",
+    "report_run": "recipe.report",
     "route_hard": "routing",
     "route_soft": "routing",
     "route_sparse": "routing",
@@ -95,6 +97,7 @@ __all__ = [
     "read_prediction_schema",
     "read_samples",
     "read_submission",
+    "report_run",
     "route_hard",
     "route_soft",
     "route_sparse",

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ensemble_kit.cli.options import DEFAULT_RECIPE, Json, OtherData, RecipeName, default_run
+from ensemble_kit.cli.options import Json, OtherData, default_run
 
 
 def report(
@@ -29,7 +29,6 @@ def report(
         bool, typer.Option("--photos", help="Put the surest wrong answers into the page, as small photos.")
     ] = False,
     n_boot: Annotated[int, typer.Option("--draws", min=1, help="Draws of people for the intervals.")] = 1000,
-    recipe: RecipeName = DEFAULT_RECIPE,
     json: Json = False,
 ) -> None:
     """Write one page with all that a run can tell: data, learning, answers, routes, votes, what to do first.
@@ -39,18 +38,15 @@ def report(
     from json import dumps
     from typing import Any
 
-    from ensemble_kit.recipe.load import load_recipe
     from ensemble_kit.recipe.report import gather_report, report_run
     from ensemble_kit.run_report import in_short
 
-    chosen, named = load_recipe(recipe), run or default_run()
+    named = run or default_run()
     options: dict[str, Any] = {"answers": answers, "people": people, "data": data, "n_boot": n_boot}
     options |= {"subgroups": subgroup or [], "photos": photos}
     page = out or named / "results" / "report.html"
-    if json and out is None:
-        found = gather_report(named, chosen, **options)
-    else:
-        found = report_run(named, page, chosen, **options)
+    only_facts = json and out is None
+    found = gather_report(named, **options) if only_facts else report_run(named, page, **options)
     if json:
         print(dumps(found.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
         return

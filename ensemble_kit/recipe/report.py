@@ -24,7 +24,7 @@ from ensemble_kit.recipe.diagnose import diagnose_target
 from ensemble_kit.recipe.evaluate import Answered, answered_photos
 from ensemble_kit.recipe.fitters import FitOptions
 from ensemble_kit.recipe.labelled import read_compared
-from ensemble_kit.recipe.load import Recipe, combine_of
+from ensemble_kit.recipe.load import Recipe, combine_of, load_recipe
 from ensemble_kit.recipe.predict import read_part_of
 from ensemble_kit.recipe.shifts import fit_shifts
 from ensemble_kit.run_report import RunReport, write_report
@@ -48,15 +48,17 @@ from ensemble_kit.structures.scorer import Scorer
 from ensemble_kit.voting import find_vote
 
 METRIC = "macro_f1"
+ANY_RECIPE = "face-mask"
+"""What is asked of a recipe, a run says by itself; functions that also read other folders want one."""
+
 N_SHOWN = 24
 
 Found = TypeVar("Found")
 
 
 def report_run(
-    folder: Path,
-    out: Path,
-    recipe: Recipe,
+    folder: str | Path,
+    out: str | Path,
     *,
     answers: Path | None = None,
     people: Path | None = None,
@@ -70,7 +72,7 @@ def report_run(
     Args:
         folder: the run.
         out: the page; what is there and is no page is not replaced.
-        recipe, answers, people, data, subgroups: as `diagnose_target` takes them.
+        answers, people, data, subgroups: as `diagnose_target` takes them.
         photos: show wrongly answered photos, as small pictures inside the page.
         n_boot: draws of people.
 
@@ -82,15 +84,14 @@ def report_run(
 
     refuse_path(out, [folder, answers, people, data])
     found = gather_report(
-        folder, recipe, answers=answers, people=people, data=data, subgroups=subgroups, photos=photos, n_boot=n_boot
+        folder, answers=answers, people=people, data=data, subgroups=subgroups, photos=photos, n_boot=n_boot
     )
     write_report(found, out, inputs=[folder, answers, people, data])
     return found
 
 
 def gather_report(
-    folder: Path,
-    recipe: Recipe,
+    folder: str | Path,
     *,
     answers: Path | None = None,
     people: Path | None = None,
@@ -106,7 +107,7 @@ def gather_report(
     Raises:
         DataError: no run, files that are not what they should be, answers of other photos.
     """
-    run = Run.open(Path(folder))
+    run, recipe = Run.open(Path(folder)), load_recipe(ANY_RECIPE)
     parts = _Parts(run)
     where: dict[str, Any] = {"answers": answers, "people": people, "data": data}
     named = answers is not None or data is not None

@@ -42,12 +42,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def found(run: Path) -> RunReport:
-    return gather_report(run, load_recipe("face-mask"), answers=run / "answers.csv", n_boot=40)
+    return gather_report(run, answers=run / "answers.csv", n_boot=40)
 
 
 def test_scores_are_those_of_evaluate_and_diagnose(run: Path, found: RunReport) -> None:
-    recipe = load_recipe("face-mask")
-    report: Any = evaluate_target(run, recipe, answers=run / "answers.csv", people=None, data=None)
+    report: Any = evaluate_target(run, load_recipe("face-mask"), answers=run / "answers.csv", people=None, data=None)
     hard = next(row for row in report.main_rows() if row.structure == "conditional_hard")
     joint, *attributes = found.answers
     assert joint.score.macro_f1 == pytest.approx(hard.joint.macro_f1)
@@ -107,7 +106,7 @@ class Page(HTMLParser):
 
 
 def page_of(folder: Path, out: Path, **options: Any) -> tuple[str, Page]:
-    report_run(folder, out, load_recipe("face-mask"), n_boot=10, **options)
+    report_run(folder, out, n_boot=10, **options)
     text = out.read_text("utf-8")
     return text, Page(text)
 
@@ -154,7 +153,7 @@ def test_names_that_are_scripts_stay_names(tmp_path: Path) -> None:
 
 def test_a_run_without_predictions_is_scored_out_of_fold_and_says_so(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", predicted=False)
-    found = gather_report(folder, load_recipe("face-mask"), n_boot=10)
+    found = gather_report(folder, n_boot=10)
     assert found.scored_on == "training photos, out of fold"
     assert len(found.answers) == 4
     lacking = {one.what: one for one in found.missing}
@@ -167,7 +166,7 @@ def test_a_run_without_predictions_is_scored_out_of_fold_and_says_so(tmp_path: P
 def test_what_is_not_there_is_said_with_the_command_for_it(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", pooled=False, history=False)
     shutil.rmtree(folder / "experts" / "gender" / "fold1")
-    found = gather_report(folder, load_recipe("face-mask"), n_boot=10)
+    found = gather_report(folder, n_boot=10)
     lacking = {one.what: one for one in found.missing}
     assert "gender: fold 1 of 2 not trained" in lacking["folds"].reason
     assert lacking["folds"].command == f"ens train gender --run {folder}"
@@ -181,7 +180,7 @@ def test_a_run_with_nothing_trained_still_tells_its_data(tmp_path: Path) -> None
     folder = make_run(tmp_path / "run")
     shutil.rmtree(folder / "experts")
     shutil.rmtree(folder / "predictions")
-    found = gather_report(folder, load_recipe("face-mask"))
+    found = gather_report(folder)
     assert found.answers == ()
     assert found.data.n_photos == 90
     assert "no finished expert" in {one.what: one.reason for one in found.missing}["answers"]
@@ -194,7 +193,7 @@ def test_a_run_with_nothing_trained_still_tells_its_data(tmp_path: Path) -> None
 def test_a_missing_expert_leaves_what_can_be_read(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", predicted=False)
     shutil.rmtree(next((folder / "experts").glob("age-given-mask-incorrect*")))
-    found = gather_report(folder, load_recipe("face-mask"), n_boot=10)
+    found = gather_report(folder, n_boot=10)
     assert found.read_as.startswith("read as independent")
     assert found.diagnosis is None
     assert "incorrect" in {one.what: one.reason for one in found.missing}["diagnosis"]
@@ -205,7 +204,7 @@ def test_a_missing_expert_leaves_what_can_be_read(tmp_path: Path) -> None:
 def test_one_attribute_and_a_taxonomy_have_reports_too(tmp_path: Path) -> None:
     flat = ek.Schema(ek.Attribute("age", ["<30", ">=30"], borders=[30]))
     one = make_run(tmp_path / "one", flat, ek.Graph({"age": []}))
-    found = gather_report(one, load_recipe("face-mask"), answers=one / "answers.csv", n_boot=10)
+    found = gather_report(one, answers=one / "answers.csv", n_boot=10)
     assert len(found.answers) == 1
     page_of(one, tmp_path / "one.html", answers=one / "answers.csv")
     paths = [("a", f"a{k}") for k in range(12)] + [("b", f"b{k}") for k in range(12)]
@@ -258,4 +257,4 @@ def test_bad_calls_end_in_one_line_and_write_nothing(what: str, run: Path) -> No
 def test_answers_that_do_not_fit_are_refused(run: Path, tmp_path: Path) -> None:
     write_answers(tmp_path / "a.csv", ["x.jpg"], np.array([0]))
     with pytest.raises(DataError, match="score the same ones"):
-        gather_report(run, load_recipe("face-mask"), answers=tmp_path / "a.csv")
+        gather_report(run, answers=tmp_path / "a.csv")

@@ -127,7 +127,11 @@ def gather_report(
         found = answer_facts(
             reading.joint, reading.soft, reading.labels, scored.joint, run.schema, scored.groups, scorer
         )
-    shown = _shown(run, scored, reading, data) if photos and scored is not None and reading is not None else []
+    shown: list[ShownPhoto] = []
+    if photos and scored is not None and reading is not None:
+        shown = parts.get("photos", lambda: _shown(run, scored, reading, data)) or []
+        if not shown:
+            parts.say("photos", "no answer is wrong, so there is no photo to show")
     curves = _curves(run)
     if not curves:
         parts.say("curves", "no expert has a history of its training", "ens train")

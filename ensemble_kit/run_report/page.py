@@ -73,6 +73,9 @@ def report_sections(report: RunReport) -> list[Section]:
 
 def on_photos(report: RunReport) -> str:
     """What photos the page holds."""
+    lacking = report.lacks("photos")
+    if lacking is not None:
+        return f"This page holds no photo: {lacking.reason}."
     if not report.shown:
         return "This page holds no photo; --photos would add the surest wrong answers."
     first = report.shown[0]

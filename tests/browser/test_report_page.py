@@ -28,7 +28,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     graph = ek.Graph({"kind": [], "coarse": ["kind"], "fine": ["coarse"]})
     runs["shop"] = make_run(root / "shop", shop, graph, n_people=100)
     noise = np.random.default_rng(0).integers(0, 255, (40, 30, 3)).astype(np.uint8)
-    cv2.imwrite(str(runs["faces"] / "5.jpg"), noise)
+    for k in range(90):
+        cv2.imwrite(str(runs["faces"] / f"{k}.jpg"), noise)
     for name, folder in runs.items():
         ek.report_run(folder, root / f"{name}.html", answers=folder / "answers.csv", n_boot=20)
     return {name: root / f"{name}.html" for name in runs}
@@ -114,6 +115,7 @@ def test_photos_are_shown_where_they_were_asked_for(browse: Browse, pages: dict[
     ek.report_run(folder, page, photos=True, n_boot=10, answers=folder / "answers.csv")
     tab = browse(page)
     assert tab.faults() == []
+    assert tab.page.locator("img").count() > 0
     drawn = "[...document.images].every(image => image.complete && image.naturalWidth > 0)"
     assert tab.page.evaluate(drawn)
     assert browse(pages["faces"]).page.locator("img").count() == 0

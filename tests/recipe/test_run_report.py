@@ -227,6 +227,13 @@ def test_photos_come_only_where_asked_for(tmp_path: Path) -> None:
     assert "<img" not in page_of(folder, tmp_path / "q.html")[0]
 
 
+def test_photos_that_have_gone_are_no_reason_to_have_no_report(run: Path, tmp_path: Path) -> None:
+    text, page = page_of(run, tmp_path / "p.html", photos=True, answers=run / "answers.csv")
+    assert page.names.count("img") == 0
+    assert "This page holds no photo: " in text
+    assert "photos are missing" in text
+
+
 BAD: dict[str, tuple[Any, type[EnsembleKitError], str]] = {
     "no run": (lambda run: (run.parent, "-o", run.parent / "p.html"), DataError, "expected a run"),
     "an input": (

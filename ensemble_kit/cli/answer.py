@@ -64,8 +64,7 @@ def answer(
     Answers as ens predict and ens combine together, but keeps no expert's predictions, so nothing can be voted or
     routed otherwise afterwards.
     """
-    from json import dumps
-
+    from ensemble_kit.cli.printed import as_json
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.recipe.answer import answer_run
     from ensemble_kit.recipe.edits import combining, edited_keys
@@ -94,7 +93,7 @@ def answer(
             fitted=fitted or (),
             options={**given(machine), **views},
         )
-    print(dumps(report.to_json(), indent=2) if json else report.text())
+    print(as_json(report.to_json()) if json else report.text())
 
 
 def add_to(app: typer.Typer) -> None:

@@ -41,8 +41,7 @@ def vote(
 
     Ties fall to the class of more training photos where --counts-from tells them, then to the lower class number.
     """
-    from json import dumps
-
+    from ensemble_kit.cli.printed import as_json
     from ensemble_kit.recipe.load import load_recipe
     from ensemble_kit.submissions.table import refuse_overwriting
     from ensemble_kit.submissions.vote import vote_files
@@ -61,7 +60,7 @@ def vote(
     numbers = None if weights is None else _numbers(weights)
     report = vote_files(files, out, chosen.schema, numbers, by=by, counts=counts, template=template)  # type: ignore[arg-type]
     if json:
-        print(dumps({**report.to_json(), "submission": str(out)}, indent=2))
+        print(as_json({**report.to_json(), "submission": str(out)}))
     else:
         print(f"{report.text()}\nsubmission: {out}")
 
@@ -86,8 +85,7 @@ def compare(
 
     Of runs the answers in results/ are taken, and who is right where their evaluation photos are labelled.
     """
-    from json import dumps
-
+    from ensemble_kit.cli.printed import as_json
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.recipe.compare_answers import compare_answers
     from ensemble_kit.recipe.load import load_recipe
@@ -110,7 +108,7 @@ def compare(
         write_rows(rows, report)
     if json:
         more = {} if page is None else {"html": page.to_json()}
-        print(dumps({**report.to_json(), **more}, indent=2, ensure_ascii=False))
+        print(as_json({**report.to_json(), **more}))
     else:
         print("\n".join([report.text(), *([] if page is None else [page.text()])]))
 
@@ -147,15 +145,14 @@ def check_submission(
     With --data (or ENS_DATA) or --run the ids are checked against the evaluation table, and the class shares stand
     beside the training photos'. Shares that differ are told, but are no problem of the file.
     """
-    from json import dumps
-
+    from ensemble_kit.cli.printed import as_json
     from ensemble_kit.submission import read_template
     from ensemble_kit.submissions.check import check_submission as check
 
     expected = _expected(template, data, run, recipe)
     wanted = None if expected["template"] is None else read_template(expected["template"])
     report = check(file, expected["schema"], template=wanted, counts=expected["counts"])
-    print(dumps(report.to_json(), indent=2, ensure_ascii=False) if json else report.text())
+    print(as_json(report.to_json()) if json else report.text())
     if report.problems:
         raise typer.Exit(DataError.exit_code)
 
@@ -173,8 +170,7 @@ def estimate(
     json: Json = False,
 ) -> None:
     """Estimate a submission's accuracy from its agreement with others of known accuracy, with a 90 % interval."""
-    from json import dumps
-
+    from ensemble_kit.cli.printed import as_json
     from ensemble_kit.recipe.load import load_recipe
     from ensemble_kit.submissions.estimate import estimate_accuracy, estimate_text
     from ensemble_kit.submissions.table import read_submissions
@@ -191,7 +187,7 @@ def estimate(
     result = estimate_accuracy(found.labels[0], found.labels[1:], own, schema.n_joint, scored_on=scored_on)
     if json:
         named = [{"file": str(path), "score": score} for path, score in scores]
-        print(dumps({"target": str(target), "known": named, **result.to_json()}, indent=2))
+        print(as_json({"target": str(target), "known": named, **result.to_json()}))
     else:
         print(estimate_text(dict(zip(found.names[1:], own, strict=True)), str(target), result))
 

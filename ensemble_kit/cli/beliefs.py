@@ -29,8 +29,7 @@ def beliefs(
     Every arm is trained once, on the same folds and seeds; what is done is skipped, and a broken-off call goes on.
     --set changes what the arms share; --set variants.ARM.KEY=VALUE one arm alone.
     """
-    from json import dumps
-
+    from ensemble_kit.cli.printed import as_json
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.recipe.belief_file import chosen_beliefs, load_beliefs
     from ensemble_kit.recipe.belief_report import save_report
@@ -48,7 +47,7 @@ def beliefs(
             train_arms(loaded, chosen, data, root, watcher)
         found = weigh_beliefs(loaded, chosen, root, watcher, n_boot=n_boot)
     saved = save_report(root, found)
-    print(dumps(found.to_json(), indent=2, ensure_ascii=False) if json else found.text())
+    print(as_json(found.to_json()) if json else found.text())
     if not json:
         print(f"\nwritten: {saved[0]}, .csv, .md, .txt")
 

@@ -72,8 +72,7 @@ def combine(
 
     Combining runs no model. Only what is missing of a run's predictions, or out of date, is made first.
     """
-    from json import dumps
-
+    from ensemble_kit.cli.printed import as_json
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.recipe.combine import combine_sets
     from ensemble_kit.recipe.edits import combining, edited_keys
@@ -110,7 +109,7 @@ def combine(
             rows=rows,
             announce=watcher.say,
         )
-    print(dumps(report.to_json(), indent=2) if json else report.text())
+    print(as_json(report.to_json()) if json else report.text())
 
 
 def template_of_run(run: Run | None, data: Path | None, name: str) -> Path | None:

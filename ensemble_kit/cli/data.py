@@ -10,6 +10,7 @@ import typer
 
 from ensemble_kit.cli.data_report import report
 from ensemble_kit.cli.options import DEFAULT_RECIPE, Fixes, Json, RecipeName, as_named, given
+from ensemble_kit.cli.printed import as_json
 
 app = typer.Typer(no_args_is_help=True, help="Look at a data set before training, or draw one.")
 
@@ -58,7 +59,7 @@ def check(
     )
     if errors is not None:
         write_csv(errors, [("path", "problem"), *((found.path, found.problem) for found in report.problems)])
-    print(dumps(report.to_json(), indent=2) if json else report.text())
+    print(as_json(report.to_json()) if json else report.text())
     if report.altered:
         raise DataError(f"{manifest}: {len(report.altered):,} files are not as they were when it was written")
 
@@ -68,6 +69,7 @@ def manifest(
     data: Annotated[Path | None, typer.Argument(envvar="ENS_DATA", help="The data set.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")] = Path("manifest.sha256"),
     recipe: RecipeName = DEFAULT_RECIPE,
+    json: Json = False,
 ) -> None:
     """Write the SHA-256 of every photo and table, as sha256sum does: ens data check --manifest tells what changed."""
     from ensemble_kit.data.manifest import write_manifest
@@ -77,6 +79,9 @@ def manifest(
     chosen = load_recipe(recipe)
     root = data_root(chosen, data)
     count = write_manifest(out, root, chosen.schema, layout=chosen.data.layout)
+    if json:
+        print(as_json({"manifest": out, "files": count}))
+        return
     print(f"{out}: {count:,} files")
     print(f"next: ens data check {root} --manifest {out}")
 
@@ -86,6 +91,7 @@ def taxonomy(
     data: Annotated[Path, typer.Argument(help="A table, or the folder of samples.csv or samples.parquet.")],
     columns: Annotated[str, typer.Option("--columns", help="The attributes, coarsest first: kind,coarse,fine.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The paths file to write, for [schema] paths of a recipe.")],
+    json: Json = False,
 ) -> None:
     """Write the paths of a taxonomy: the combinations of labels that a table's training part shows."""
     from ensemble_kit.data.plain import schema_from_table
@@ -97,6 +103,10 @@ def taxonomy(
         raise UsageError(f'--columns: expected distinct columns such as kind,coarse,fine; found "{columns}"')
     schema = schema_from_table(data, names, part="train")
     write_paths(out, schema)
+    if json:
+        counts = {a.name: len(a.classes) for a in schema.attributes}
+        print(as_json({"paths_file": out, "paths": schema.n_joint, "classes": counts}))
+        return
     classes = ", ".join(f"{a.name} {len(a.classes)}" for a in schema.attributes)
     print(f"{out}: {schema.n_joint} paths ({classes})")
     print(f'next: under [schema] write taxonomy = {dumps(names)} and paths = "{out.name}"')
@@ -112,12 +122,13 @@ def generate(
     eval_like: Annotated[
         str, typer.Option(help="training, or shifted: more men and more people of 60 and above, as the real one has.")
     ] = "training",
+    json: Json = False,
 ) -> None:
     """Draw faces in the competition's tree, with answers: train, eval/info.csv, eval/answers.csv."""
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.data.generated import EvalLike, generate_faces
 
-    with TerminalWatcher() as watcher:
+    with TerminalWatcher(stderr=json) as watcher:
         watcher.begin("drawing", 1)
         counts = generate_faces(
             out,
@@ -128,6 +139,9 @@ def generate(
             eval_like=cast(EvalLike, eval_like),
             progress=lambda done, total: watcher.advance(done / total),
         )
+    if json:
+        print(as_json({"data": out, **counts}))
+        return
     print(f"{out}: " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()))
     print(f"next: ens data check {out}")
 

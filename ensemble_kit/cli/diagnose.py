@@ -39,8 +39,7 @@ def diagnose(
 
     Of a run: on the evaluation photos when they are predicted and their answers known, else out of fold.
     """
-    from json import dumps
-
+    from ensemble_kit.cli.printed import as_json
     from ensemble_kit.files import write_text
     from ensemble_kit.recipe.diagnose import diagnose_target
     from ensemble_kit.recipe.load import load_recipe
@@ -59,7 +58,7 @@ def diagnose(
         n_boot=n_boot,
         **given({"vote": vote, "fallback": fallback}),
     )
-    text = dumps(found.to_json(), indent=2, allow_nan=False) if json else found.text().rstrip("\n")
+    text = as_json(found.to_json()) if json else found.text().rstrip("\n")
     if out is None:
         print(text)
     else:

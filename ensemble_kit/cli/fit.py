@@ -66,8 +66,7 @@ def fit(
     A run is fitted on its held-out training photos, or, with --answers or --data, on predicted photos with answers. A
     shift compares the held-out ones with the predicted ones, which need no answers.
     """
-    from json import dumps
-
+    from ensemble_kit.cli.printed import as_json
     from ensemble_kit.errors import UsageError
     from ensemble_kit.fitted import load_fitted
     from ensemble_kit.recipe.fit import FitOptions, find_fitter
@@ -89,7 +88,7 @@ def fit(
     options = FitOptions(tuple(on or ()), metric, rounds, None, bags, folds, seed, earlier)
     file = out or named[0] / "results" / f"{kind}.json"
     report = fit_kind(kind, labelled, options, file, named, settings, fitted or ())
-    print(dumps(report.to_json(), indent=2) if json else report.text())
+    print(as_json(report.to_json()) if json else report.text())
 
 
 def add_to(app: typer.Typer) -> None:

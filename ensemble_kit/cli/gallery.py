@@ -50,8 +50,7 @@ def gallery(
     One file, for any browser. Filters by attribute, true and answered class, age, route and reason; the address of
     the page holds what is chosen.
     """
-    from json import dumps
-
+    from ensemble_kit.cli.printed import as_json
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.gallery import write_gallery
     from ensemble_kit.pages import refuse_path
@@ -85,7 +84,7 @@ def gallery(
             begin=watcher.begin,
             advance=watcher.advance,
         )
-    print(dumps(report.to_json(), indent=2, ensure_ascii=False) if json else report.text())
+    print(as_json(report.to_json()) if json else report.text())
 
 
 def add_to(app: typer.Typer) -> None:

@@ -54,8 +54,10 @@ def predict(
     kept: Annotated[
         bool, typer.Option("--kept", help='With --name: the epochs that keep = "every N" left are voters too.')
     ] = False,
+    json: Json = False,
 ) -> None:
     """Write the probabilities of every expert and checkpoint of a run on the evaluation photos."""
+    from ensemble_kit.cli.printed import as_json
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.recipe.predict import predict_run, read_part_of
     from ensemble_kit.runs import Run
@@ -64,12 +66,14 @@ def predict(
     options = {"device": device, "precision": precision, "backend": backend, "threads": threads}
     options |= {"batch_size": batch_size, "accept_disagreement": accept_disagreement}
     views = opened.tta if tta is None else views_of(tta)
-    with TerminalWatcher() as watcher:
+    with TerminalWatcher(stderr=json) as watcher:
         table = read_part_of(opened, data, part)
         folder = predict_run(opened, table, name or part, watcher, {**given(options), "tta": views}, kept=kept)
         watcher.say(f"predictions: {folder}")
         source = folder if kept else opened.folder  # a set of other checkpoints than the run answers with
         watcher.say(f"next: ens combine {source}" + (f" --name {name}" if name and not kept else ""))
+    if json:
+        print(as_json({"predictions": folder, "photos": len(table)}))
 
 
 def views_of(text: str) -> list[str]:
@@ -96,8 +100,7 @@ def evaluate(
 
     For a run: every structure its experts allow, from its saved predictions, with the bound given by perfect parents.
     """
-    from json import dumps
-
+    from ensemble_kit.cli.printed import as_json
     from ensemble_kit.recipe.evaluate import evaluate_target
     from ensemble_kit.recipe.load import load_recipe
 
@@ -105,18 +108,17 @@ def evaluate(
     if data is None and not (named / "run.json").is_file() and "ENS_DATA" in os.environ:
         data = Path(os.environ["ENS_DATA"])  # a run knows its own data, a submission does not
     report = evaluate_target(named, chosen, answers=answers, people=people, data=data)
-    print(dumps(report.to_json(), indent=2) if json else report.text())
+    print(as_json(report.to_json()) if json else report.text())
 
 
 def card(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint (.safetensors).")],
 ) -> None:
     """Print the card of a checkpoint: what it predicts, for whom, from which photos, how trained."""
-    from json import dumps
-
     from ensemble_kit.card import read_card
+    from ensemble_kit.cli.printed import as_json
 
-    print(dumps(read_card(checkpoint).to_json(), indent=2))
+    print(as_json(read_card(checkpoint).to_json()))
 
 
 def add_to(app: typer.Typer) -> None:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ensemble_kit.cli.options import Edits
+from ensemble_kit.cli.options import Edits, Json
+from ensemble_kit.cli.printed import as_json
 
 Name = Annotated[str, typer.Argument(help="A shipped recipe's name, or a recipe file.")]
 Variant = Annotated[str | None, typer.Option("--variant", help="One of the recipe's variants.")]
@@ -16,13 +17,18 @@ recipes = typer.Typer(no_args_is_help=True, help="The shipped recipes, and files
 
 
 @recipes.command("list")
-def list_recipes() -> None:
+def list_recipes(json: Json = False) -> None:
     """List the shipped recipes, each with what it is for."""
     from ensemble_kit.recipe.files import recipe_names
     from ensemble_kit.recipe.load import load_recipe
     from ensemble_kit.recipe.show import headline
 
     names = recipe_names()
+    if json:
+        loaded = [(name, load_recipe(name)) for name in names]
+        told = [{"name": n, "about": headline(one.path), "variants": list(one.variants)} for n, one in loaded]
+        print(as_json({"recipes": told}))
+        return
     width = max(map(len, names))
     for name in names:
         recipe = load_recipe(name)
@@ -61,20 +67,25 @@ def show(
 def copy(
     name: Name,
     file: Annotated[Path | None, typer.Argument(help="Where to; default NAME.toml in this folder.")] = None,
+    json: Json = False,
 ) -> None:
     """Copy a recipe to change it; run the copy by its path."""
     from ensemble_kit.recipe.show import copy_recipe
 
     made = copy_recipe(name, file)
+    if json:
+        print(as_json({"recipe": made}))
+        return
     print(f'{made}: change it, look at it with "ens recipes check {made}", run it with "ens run {made} --data DATA"')
 
 
 @recipes.command()
-def check(name: Name, edits: Edits = None) -> None:
+def check(name: Name, edits: Edits = None, json: Json = False) -> None:
     """Check a recipe without any data: unknown keys, values out of range, the graph, each variant."""
     from ensemble_kit.recipe.show import check_recipe
 
-    print(check_recipe(name, edits or ()))
+    text = check_recipe(name, edits or ())
+    print(as_json({"recipe": name, "found": text.splitlines()}) if json else text)
 
 
 def add_to(app: typer.Typer) -> None:

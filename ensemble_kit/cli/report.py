@@ -35,9 +35,9 @@ def report(
 
     One HTML file that fetches nothing, without photos unless --photos is given. What a run lacks is said in a line.
     """
-    from json import dumps
     from typing import Any
 
+    from ensemble_kit.cli.printed import as_json
     from ensemble_kit.recipe.report import gather_report, report_run
     from ensemble_kit.run_report import in_short
 
@@ -48,7 +48,7 @@ def report(
     only_facts = json and out is None
     found = gather_report(named, **options) if only_facts else report_run(named, page, **options)
     if json:
-        print(dumps(found.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
+        print(as_json(found.to_json()))
         return
     print("\n".join(in_short(found)))
     print(f"report: {page}" + ("" if photos else " (no photos in it; --photos adds the surest wrong answers)"))

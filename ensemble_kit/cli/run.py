@@ -24,6 +24,7 @@ def run(
     all_variants: Annotated[
         bool, typer.Option("--all-variants", help="Each of the recipe's variants, one run folder each.")
     ] = False,
+    json: Json = False,
     *,
     data: Path | None,
     run: Path | None,
@@ -35,6 +36,7 @@ def run(
 
     A recipe with a [vote] is the job of those that vote, unless one of its variants is named.
     """
+    from ensemble_kit.cli.printed import as_json
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.recipe.load import load_recipe
     from ensemble_kit.recipe.planning import plan_run
@@ -56,16 +58,23 @@ def run(
     places = {one.name: one.place or _folder_of(one.told, run, one.short) for one in members}
     chosen |= {places[one.name]: one.recipe for one in members if one.recipe is not None}
     check_resume(resume, restart, list(chosen))
-    with TerminalWatcher() as watcher:
+    told: dict[str, Any] = {}
+    with TerminalWatcher(stderr=json) as watcher:
         for folder, one in chosen.items():
             laid = one.with_data(division).with_train(flags)
             if dry_run:
-                print(plan_run(laid, data, folder, laid.experts, watcher, restart=restart).text())
+                plan = plan_run(laid, data, folder, laid.experts, watcher, restart=restart).text()
+                told[str(folder)] = {"plan": plan.splitlines()}
+                if not json:
+                    print(plan)
             else:
-                run_recipe(laid, data, folder, watcher, restart=restart)
+                told[str(folder)] = run_recipe(laid, data, folder, watcher, restart=restart)
         if members and not dry_run:
-            vote_members(base, places, data, run or _folder_of(base.name, None, None), watcher)
-    if len(chosen) > 1 and not dry_run:
+            voted = vote_members(base, places, data, run or _folder_of(base.name, None, None), watcher)
+            told["vote"] = voted.to_json()
+    if json:
+        print(as_json({"runs": told}))
+    elif len(chosen) > 1 and not dry_run:
         print(f"\nside by side: ens compare-runs {' '.join(map(str, chosen))}")
 
 
@@ -88,8 +97,7 @@ def quickstart(
 
     Nothing is downloaded. Run it again on the same folder and what is done is skipped.
     """
-    from json import dumps
-
+    from ensemble_kit.cli.printed import as_json
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.recipe.quickstart import run_quickstart
 
@@ -98,7 +106,7 @@ def quickstart(
             out, watcher, people=people, seed=seed, flags=given({"epochs": epochs, "threads": threads})
         )
     if json:
-        print(dumps(report, indent=2))
+        print(as_json(report))
 
 
 def add_to(app: typer.Typer) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ensemble_kit.cli.options import Device, given
+from ensemble_kit.cli.options import Device, Json, given
 
 
 def soup(
@@ -32,12 +33,14 @@ def soup(
     ] = None,
     device: Device = None,
     threads: Annotated[int | None, typer.Option(envvar="ENS_THREADS", min=1, help="CPU threads.")] = None,
+    json: Json = False,
 ) -> None:
     """Average the weights of several checkpoints into one, with fresh batch-norm statistics.
 
     It is kept only when its macro F1 on the held-out photos is not below the best single checkpoint's. Of a run, the
     average then becomes the fold's checkpoint; the trained one stays beside it as trained.safetensors.
     """
+    from ensemble_kit.cli.printed import as_json
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.cli.train import parse_given
     from ensemble_kit.errors import UsageError
@@ -53,10 +56,10 @@ def soup(
         raise UsageError("name the file to write: -o OUT.safetensors (or one run, to average inside it)")
     if not is_run and (expert or condition or fold):
         raise UsageError("--expert, --given and --fold are for a run; checkpoints say themselves what they are")
-    with TerminalWatcher() as watcher:
+    with TerminalWatcher(stderr=json) as watcher:
         if is_run:
             opened = Run.open(sources[0])
-            soup_run(
+            soups = soup_run(
                 opened,
                 watcher,
                 attributes=None if expert is None else opened.schema.in_order(expert.split(",")),
@@ -69,7 +72,9 @@ def soup(
         else:
             assert out is not None
             chosen = None if run is None else Run.open(run)
-            soup_files(sources, out, watcher, run=chosen, kind=kind, machine=machine)
+            soups = [soup_files(sources, out, watcher, run=chosen, kind=kind, machine=machine)]
+    if json:
+        print(as_json({"soups": [asdict(one) for one in soups]}))
 
 
 def add_to(app: typer.Typer) -> None:

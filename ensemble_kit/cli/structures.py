@@ -49,8 +49,7 @@ def structures(
     Of a run its trained experts are asked; structures that lack experts are named with the commands that train them.
     With --features, and of a table, every expert is fitted anew on the features, so every structure has a score.
     """
-    from json import dumps
-
+    from ensemble_kit.cli.printed import as_json
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.errors import DataError
     from ensemble_kit.recipe.load import load_recipe
@@ -92,7 +91,7 @@ def structures(
             raise DataError(f"{named}: expected a run (a folder with run.json) or a table .csv or .parquet")
     if out is not None:
         write_recipe(out, found, base)
-    print(dumps(found.to_json(), indent=2, allow_nan=False) if json else found.text().rstrip("\n"))
+    print(as_json(found.to_json()) if json else found.text().rstrip("\n"))
     if out is not None and not json:
         print(f'\nrecipe: {out} ("ens recipes check {out}" says what it would train)')
 

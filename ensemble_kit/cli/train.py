@@ -5,12 +5,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ensemble_kit.cli.options import DEFAULT_RECIPE, DryRun, RecipeName
+from ensemble_kit.cli.options import DEFAULT_RECIPE, DryRun, Json, RecipeName
 from ensemble_kit.cli.training_options import run_folder, training_command
+
+if TYPE_CHECKING:
+    from ensemble_kit.training import FoldResult
 
 Attribute = Annotated[str, typer.Argument(help='What the expert predicts; a block is written "gender,age".')]
 Given = Annotated[
@@ -41,6 +44,7 @@ def train(
     restart: Restart = False,
     resume: Resume = False,
     dry_run: DryRun = False,
+    json: Json = False,
     *,
     data: Path | None,
     run: Path | None,
@@ -51,6 +55,7 @@ def train(
     """Train one expert: an attribute or a block of them, pooled or for some classes of its parents."""
     from dataclasses import replace
 
+    from ensemble_kit.cli.printed import as_json
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.errors import UsageError
     from ensemble_kit.graph import check_condition, describe_expert
@@ -75,7 +80,7 @@ def train(
     check_experts(chosen, data, [spec])
     place = run_folder(run, chosen.name) / "experts" / expert_slug(names, spec.condition)
     check_resume(resume, restart, [place])
-    with TerminalWatcher() as watcher:
+    with TerminalWatcher(stderr=json) as watcher:
         node = chosen.graph.node_of(names)
         if node and not set(some) <= set(node.parents):
             watcher.say(f"note: the recipe's graph lets only {list(node.parents)} condition {node.name}; see [graph]")
@@ -84,7 +89,8 @@ def train(
             from ensemble_kit.recipe.planning import plan_run
 
             where = run_folder(run, chosen.name)
-            print(plan_run(chosen, data, where, [spec], watcher, folds=fold, restart=restart, adopt=adopt).text())
+            plan = plan_run(chosen, data, where, [spec], watcher, folds=fold, restart=restart, adopt=adopt).text()
+            print(as_json({"plan": plan.splitlines()}) if json else plan)
             return
         opened = open_run(chosen, data, run_folder(run, chosen.name), watcher, adopt=adopt)
         watcher.say(f"{describe_expert(names, spec.condition)} -> {opened.expert_folder(names, spec.condition)}")
@@ -95,6 +101,13 @@ def train(
         scores = ", ".join(f"{result.metrics['macro_f1']:.3f}" for result in results)
         n_seeds = len(settings.by_seed())
         watcher.say(f"{len(results)} of {opened.n_folds * n_seeds} folds: macro F1 {scores}")
+    if json:
+        print(as_json({"expert": describe_expert(names, spec.condition), "folds": [_told(one) for one in results]}))
+
+
+def _told(result: FoldResult) -> dict[str, Any]:
+    about = {"checkpoint": result.checkpoint, "epoch": result.epoch, "skipped": result.skipped}
+    return {**about, "metrics": dict(result.metrics), "notices": list(result.notices)}
 
 
 def _kept(keep: str, soup: str) -> str:

@@ -48,9 +48,8 @@ def tune(
     time. What is tried next depends on the finished trials of the batches before alone, so the outcome is the same
     however many run at a time and however often it is killed, with the same --batch and --threads.
     """
-    from json import dumps
-
     from ensemble_kit.cli.options import given
+    from ensemble_kit.cli.printed import as_json
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.recipe.load import load_recipe
     from ensemble_kit.tuning.tune import Request, tune_recipe
@@ -71,7 +70,7 @@ def tune(
     with TerminalWatcher(stderr=json) as watcher:
         report = tune_recipe(request, watcher)
         watcher.end()
-    print(dumps(report.to_json(), indent=2, ensure_ascii=False) if json else f"\n{report.text()}")
+    print(as_json(report.to_json()) if json else f"\n{report.text()}")
 
 
 def add_to(app: typer.Typer) -> None:

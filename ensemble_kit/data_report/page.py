@@ -214,9 +214,9 @@ def _joint(facts: DataFacts) -> dict[str, Any] | None:
     shown = [*order[: MOST_BARS // 2], *order[-MOST_BARS // 2 :]] if cut else order
     return {
         "say": sentences.said_joint(names, check.train),
-        "caption": f"Joint classes, the {MOST_BARS // 2} commonest and the {MOST_BARS // 2} rarest of {len(names):,}"
+        "caption": f"Photos of joint classes, the {MOST_BARS // 2} commonest and the {MOST_BARS // 2} rarest of {len(names):,}"
         if cut
-        else "Joint classes, commonest first",
+        else "Photos of each joint class, commonest first",
         "has_eval": beside is not None,
         "rows": [_joint_row(names[i], counts, beside, i) for i in shown],
         "all": [_joint_row(names[i], counts, beside, i) for i in order] if cut else [],

@@ -211,10 +211,11 @@ def _joint(facts: DataFacts) -> dict[str, Any] | None:
     beside = check.eval.joint if check.eval else None
     order = sorted(range(len(names)), key=lambda i: -counts[i])
     cut = len(order) > MOST_BARS
-    shown = [*order[: MOST_BARS // 2], *order[-MOST_BARS // 2 :]] if cut else order
+    half = MOST_BARS // 2
+    shown = [*order[:half], *order[-half:]] if cut else order
     return {
         "say": sentences.said_joint(names, check.train),
-        "caption": f"Photos of joint classes, the {MOST_BARS // 2} commonest and the {MOST_BARS // 2} rarest of {len(names):,}"
+        "caption": f"Photos of the {half} commonest and the {half} rarest of {len(names):,} joint classes"
         if cut
         else "Photos of each joint class, commonest first",
         "has_eval": beside is not None,

@@ -10,6 +10,7 @@ import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +258,17 @@ def sha256_bytes(data: bytes) -> str:
 def sha256_file(path: Path) -> str:
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def sha256_of_state(path: Path) -> str:
+    """`sha256_file`, computed once in a process while the file is not touched."""
+    state = Path(path).stat()
+    return _sha256_of(path, (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns))
+
+
+@lru_cache(maxsize=4096)
+def _sha256_of(path: Path, _state: tuple[int, ...]) -> str:
+    return sha256_file(path)
 
 
 def sha256_json(value: Any) -> str:

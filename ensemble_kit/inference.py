@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cache as cache_of_calls
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +24,7 @@ from ensemble_kit.data.decode import Preprocess
 from ensemble_kit.data.preparers import Preparer
 from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import DataError, UsageError
-from ensemble_kit.files import sha256_file
+from ensemble_kit.files import sha256_of_state
 from ensemble_kit.graph import describe_expert
 from ensemble_kit.loading.cache import Geometry, PhotoCache, geometry
 from ensemble_kit.loading.decoding import decode_windows, window_spans
@@ -150,8 +151,18 @@ def predict_table(
         preparers=preparers,
         say=None if watcher is None else watcher.say,
     )
-    with num_threads(threads):
-        networks = {v.path: forms.load(v.path, v.card, v.sha256) for v in voters if v not in layers}
+    missing = {voter.path: voter for voter in voters if voter not in layers}
+
+    @cache_of_calls
+    def network(path: Path) -> Forward:
+        return forms.load(path, missing[path].card, missing[path].sha256)
+
+    if (
+        chosen.least_equal is not None
+    ):  # refused before any work; torch's own are loaded when the first photos are there
+        with num_threads(threads):
+            for path in missing:
+                network(path)
     out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         stack.enter_context(num_threads(threads))
@@ -159,7 +170,7 @@ def predict_table(
         fresh = {v: _layer(scratch / f"{i}.npy", len(table), v) for i, v in enumerate(voters) if v not in layers}
         if fresh:
             problems = _fill(
-                fresh, table, networks, forms.compute, batch_size, threads, cache, watcher, views, preparers
+                fresh, table, network, forms.compute, batch_size, threads, cache, watcher, views, preparers
             )
         told = {"tta": tta, "recipe_tta": recipe_tta, "backend": chosen.name, "recipe_backend": recipe_backend}
         _save(out, table, voters, layers | fresh, problems, command, photos, told)
@@ -174,7 +185,7 @@ def find_voters(checkpoints: Sequence[Path], schema: Schema) -> list[Voter]:
         if card.schema != schema:
             expected, actual = _describe(schema, card.schema), _describe(card.schema, schema)
             raise DataError(f"{path}: expected a checkpoint of {expected}, found {actual}; predict with that schema")
-        sha256 = sha256_file(path)
+        sha256 = sha256_of_state(path)
         found += [Voter(path, card, head, "", sha256) for head in card.heads]
     return _with_distinct_names(found)
 
@@ -219,7 +230,7 @@ def _layer(path: Path, n_samples: int, voter: Voter) -> FloatArray:
 def _fill(
     layers: Mapping[Voter, FloatArray],
     table: SampleTable,
-    networks: Mapping[Path, Forward],
+    network: Callable[[Path], Forward],
     compute: Compute,
     batch_size: int | None,
     threads: int | None,
@@ -233,15 +244,15 @@ def _fill(
     spans = {voter.path: [head.outputs for head in voter.card.heads] for voter in layers}
     problems: dict[int, str] = {}
     if watcher is not None:
-        watcher.begin("predicting", len(table) * len(networks))
+        watcher.begin("predicting", len(table) * len(spans))
     done, fitting = 0, Fitting(None if watcher is None else watcher.say)
     for start, photos, found, _ in photo_windows(table, list(preprocess.values()), cache, threads=threads):
         problems |= dict(found)
         bad = [row - start for row, _ in found]
-        for path, network in networks.items():
+        for path in spans:
             window = photos[geometry(preprocess[path])]
             how = (None, spans[path], views, fitting)
-            probs = predict_probs(network, window, preprocess[path], compute, batch_size, *how)
+            probs = predict_probs(network(path), window, preprocess[path], compute, batch_size, *how)
             probs[bad] = np.nan
             for voter, layer in layers.items():
                 if voter.path == path:

@@ -28,6 +28,7 @@ from ensemble_kit.files import (
     sha256_bytes,
     sha256_file,
     sha256_json,
+    sha256_of_state,
     slug,
     taking_apart,
     write_json,
@@ -35,6 +36,7 @@ from ensemble_kit.files import (
 from ensemble_kit.graph import Graph, check_condition, describe_expert
 from ensemble_kit.predictions import Predictions
 from ensemble_kit.schema import Schema
+from ensemble_kit.threads import side_by_side
 
 if TYPE_CHECKING:
     from ensemble_kit.data.samples import SampleTable
@@ -402,8 +404,10 @@ class Run:
 
     def verify(self) -> None:
         """Raises DataError when a finished checkpoint is not the one that was written."""
-        for fold in self.finished():
-            if sha256_file(fold.checkpoint) != fold.checkpoint_sha256:
+        folds = self.finished()
+        hashes = side_by_side(lambda fold: sha256_of_state(fold.checkpoint), folds)
+        for fold, sha256 in zip(folds, hashes, strict=True):
+            if sha256 != fold.checkpoint_sha256:
                 raise DataError(f"{fold.checkpoint}: changed since its training; restore it or train with --restart")
 
 

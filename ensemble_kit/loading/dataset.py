@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from ensemble_kit.arrays import ByteArray, IntArray
 from ensemble_kit.errors import DataError
 from ensemble_kit.loading.transforms import Augment
+from ensemble_kit.threads import available_cores
 
 Key = tuple[int, int, int]
 """(epoch, draw, position): a sample drawn twice in an epoch is augmented in two ways."""
@@ -31,6 +32,22 @@ HANGS = 300
 
 LOST = re.compile(r"DataLoader (timed out|worker \(pid)")
 """What torch says of workers."""
+
+
+MOST_WORKERS = 8
+"""More than this many do not help one training: its own process is the limit then."""
+
+
+def workers_for(asked: int | None, device: torch.device) -> int:
+    """Processes that augment: as asked, else none on a CPU, which the steps fill, and on an accelerator the cores.
+
+    Examples:
+        >>> workers_for(3, torch.device("cpu")), workers_for(None, torch.device("cpu"))
+        (3, 0)
+    """
+    if asked is not None:
+        return asked
+    return 0 if device.type == "cpu" else min(MOST_WORKERS, max(1, available_cores() - 1))
 
 
 class TrainingPhotos(Dataset[tuple[ByteArray, IntArray]]):
@@ -72,6 +89,7 @@ class EpochLoader:
         workers: processes that augment; 0 = this one.
         begin: batches of the first of these epochs that are left out.
         name: position -> the photo's file, for the message when a worker dies at it or hangs.
+        pinned: batches lie in memory from which an accelerator copies while it computes.
 
     Raises:
         DataError: at the end of the block, in place of what torch raises when a worker died or hangs.
@@ -85,8 +103,9 @@ class EpochLoader:
         workers: int,
         begin: int = 0,
         name: Callable[[int], str] = str,
+        pinned: bool = False,
     ):
-        self._data, self._name = data, name
+        self._data, self._name, self._pinned = data, name, pinned
         self._keys = _Keys(batches, epochs, begin)
         self._stream: Iterator[Any] | None = None
         self._workers: list[Any] = []
@@ -99,6 +118,7 @@ class EpochLoader:
                 collate_fn=collate,
                 worker_init_fn=_start_worker,
                 timeout=HANGS,
+                pin_memory=pinned,
             )
             self._stream = iter(loader)
             self._workers = list(getattr(self._stream, "_workers", []))
@@ -115,7 +135,11 @@ class EpochLoader:
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of epoch `number`."""
         for keys in self._keys.of(number):
-            yield next(self._stream) if self._stream is not None else collate([self._data[key] for key in keys])
+            if self._stream is not None:
+                yield next(self._stream)
+                continue
+            photos, targets = collate([self._data[key] for key in keys])
+            yield (photos.pin_memory(), targets.pin_memory()) if self._pinned else (photos, targets)
 
     def close(self) -> None:
         """Ends the workers."""

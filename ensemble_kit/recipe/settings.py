@@ -96,6 +96,7 @@ class PhaseSettings(Settings):
 
 
 OPEN_KEYS = (
+    "workers",
     "window",
     "normalise",
     "augment_share",
@@ -224,7 +225,9 @@ class TrainSettings(Settings):
     channels_last: bool | None = Field(None, description="memory layout; default where it pays")
     device: str = Field("auto", description="auto, cpu or cuda")
     share_gpu: bool = Field(False, description="train on a GPU that another training is on, too, in place of waiting")
-    workers: int = Field(0, ge=0, description="worker processes that augment photos")
+    workers: int | None = Field(
+        None, ge=0, description="processes that augment photos; default none on a CPU, one a core beside an accelerator"
+    )
     threads: int | None = Field(None, ge=1, description="CPU threads; default all cores")
     jobs: int = Field(1, ge=1, le=64, description="trainings at a time on a CPU, each in a process of its own")
     tensorboard: bool = Field(False, description="scalars and pictures for TensorBoard too, in each fold's folder")

@@ -54,8 +54,8 @@ class Average:
         """Takes the network's present weights into the mean."""
         share = self.share(self.n)
         self.n += 1
-        for name, parameter in network.named_parameters():
-            self.weights[name].lerp_(parameter, share)
+        weights = dict(network.named_parameters())
+        torch._foreach_lerp_([self.weights[name] for name in weights], list(weights.values()), share)
 
     @torch.no_grad()
     def answering(self, network: AnyModule, frozen: Iterable[nn.Module], inputs: Iterable[Tensor]) -> AnyModule:

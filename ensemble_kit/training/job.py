@@ -81,7 +81,7 @@ class ExpertJob:
         save_every: epochs between two states that a broken-off training goes on from; the last epoch has one too.
         precision, channels_last, device: see `choose_compute`.
         share_gpu: do not wait for another training on the same GPU, see `alone_on`.
-        workers: processes that augment photos; 0 = none. Does not change a bit of the result.
+        workers: processes that augment photos; 0 = none, None = see `workers_for`. Does not change a bit of the result.
         threads: torch's CPU threads; None leaves them alone.
         tensorboard: write each epoch's scalars for TensorBoard too.
         borders: class borders for training only, of the one attribute that has borders; None = the schema's.
@@ -130,7 +130,7 @@ class ExpertJob:
     channels_last: bool | None
     device: str
     share_gpu: bool
-    workers: int
+    workers: int | None
     threads: int | None
     tensorboard: bool
     seed: int

@@ -49,7 +49,8 @@ class Objective:
             `(n, n_possible)`; zero in the columns of a head that a photo is not labelled for.
         """
         soften = partial(smooth, share=self.job.label_smoothing, kind=self.job.smoothing)
-        return self.columns.distributions(numbers.to(self.possible.device), soften)
+        # on the CPU, where looking at the numbers makes no device wait
+        return self.columns.distributions(numbers.cpu(), soften).to(self.possible.device, non_blocking=True)
 
     def mixed(self, photos: Tensor, targets: Tensor, epoch: int, batch: int) -> tuple[Tensor, Tensor]:
         """The batch with its photos mixed, or as it is; what is drawn depends on (seed, fold, epoch, batch) alone."""

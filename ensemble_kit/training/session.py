@@ -16,7 +16,7 @@ from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import DivergedError
 from ensemble_kit.files import write_array
 from ensemble_kit.loading.cache import PhotoCache
-from ensemble_kit.loading.dataset import EpochLoader, TrainingPhotos
+from ensemble_kit.loading.dataset import EpochLoader, TrainingPhotos, workers_for
 from ensemble_kit.loading.transforms import Augment
 from ensemble_kit.models.backbones import load_weights
 from ensemble_kit.models.compute import Compute, predict_probs
@@ -192,7 +192,11 @@ class Session:
         data = self.training_data()
         epochs = range(self.next_epoch, self.stage.span.last + 1)
         begin = self.underway.batches if self.underway else 0
-        with EpochLoader(data, self.batches, epochs, self.job.workers, begin, self.photo_at) as loader:
+        device = self.compute.device
+        # features lie in memory: nothing is to be augmented
+        workers = workers_for(self.job.workers, device) if self.features is None else self.job.workers or 0
+        pinned = device.type == "cuda"
+        with EpochLoader(data, self.batches, epochs, workers, begin, self.photo_at, pinned) as loader:
             for epoch in epochs:
                 line = self.close_epoch(self.train_epoch(loader, epoch, on_step))
                 if on_epoch is not None:
@@ -311,7 +315,7 @@ class Session:
     def refuse_infinite_weights(self, epoch: int) -> None:
         """Before anything is written: a gradient may spoil the weights while the loss before it was still finite."""
         tensors = [tensor for tensor in self.network.state_dict().values() if tensor.is_floating_point()]
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
+        if not bool(torch.stack([torch.isfinite(tensor).all() for tensor in tensors]).all()):  # one look for all
             self.refuse_infinite(float("nan"), epoch, "the weights are no longer finite numbers")
 
     def probs(self, network: Network, rows: IntArray, source: Source) -> FloatArray:

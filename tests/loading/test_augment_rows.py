@@ -61,6 +61,14 @@ def test_rotation_turns_by_at_most_the_degrees_and_leaves_no_black_corner() -> N
     assert row.limit == (-30, 30)
 
 
+@pytest.mark.parametrize("row", ["affine=1", "rotate=1:45", "optical=1", "grid=1", "elastic=1", "random_crop"])
+def test_what_moves_pixels_leaves_no_border(row: str) -> None:
+    flat = np.full((*SIZE, 3), 200, dtype=np.uint8)
+    augment = Augment([row], SIZE, 1)
+    for draw in range(5):
+        assert np.ptp(augment(flat, 1, draw)) == 0
+
+
 def test_brightness_and_contrast_take_their_limits() -> None:
     row = TRANSFORMS["brightness_contrast"].make(albumentations(), SIZE, 0.3, {"brightness": 0.1, "contrast": 0.4})
     assert (row.brightness_limit, row.contrast_limit, row.p) == ((-0.1, 0.1), (-0.4, 0.4), 0.3)

@@ -9,6 +9,7 @@ import typer
 
 from ensemble_kit.cli.options import (
     Decide,
+    Device,
     Fallback,
     FittedFiles,
     Json,
@@ -20,6 +21,8 @@ from ensemble_kit.cli.options import (
     default_run,
     given,
 )
+from ensemble_kit.cli.predict import Threads
+from ensemble_kit.errors import UsageError
 
 
 def gallery(
@@ -36,6 +39,11 @@ def gallery(
     people: Annotated[Path | None, typer.Option(help="ImageID,person; default people.csv beside the answers.")] = None,
     data: OtherData = None,
     limit: Annotated[int, typer.Option(min=1, help="Photos in the page: wrong ones first.")] = 5000,
+    heat: Annotated[
+        int, typer.Option(min=0, help="For the first so many photos where the expert looked, by Grad-CAM (captum).")
+    ] = 0,
+    device: Device = None,
+    threads: Threads = None,
     route: Route = None,
     vote: Vote = None,
     vote_at: VoteAt = None,
@@ -54,9 +62,11 @@ def gallery(
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.gallery import write_gallery
     from ensemble_kit.pages import refuse_path
-    from ensemble_kit.recipe.gallery import gather_gallery
+    from ensemble_kit.recipe.gallery import gallery_heat, gather_gallery
     from ensemble_kit.runs import Run
 
+    if heat and not photos:
+        raise UsageError("--heat lies over photos; pass --photos as well, or leave it out")
     opened = Run.open(run or default_run())
     page = out or opened.folder / "gallery.html"
     refuse_path(page, [answers, people, *(fitted or [])])
@@ -80,6 +90,8 @@ def gallery(
             title=f"Photos of the run {opened.folder.resolve().name}",
             scored_on=found.scored_on,
             limit=limit,
+            heat=gallery_heat(opened, found.facts.schema, device=device, threads=threads) if heat else None,
+            n_heat=heat,
             inputs=[answers, people, *(fitted or [])],
             begin=watcher.begin,
             advance=watcher.advance,

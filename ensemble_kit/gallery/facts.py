@@ -31,6 +31,10 @@ from ensemble_kit.schema import Schema
 SHOWN_CLASSES = 12
 """Classes of an expert that a photo's details show: the most probable ones, the answer and the truth among them."""
 SHOWN_JOINT = 5
+MANY_EXPERTS = 12
+"""Where there are more experts, a photo's details hold those alone that had a say in it."""
+LEAST_SAY = 0.01
+"""The least share of a gate that counts as a say."""
 LEGEND = "Under each photo: the probability of the joint class answered; the wrong answer, struck out, and the truth."
 UNSURE = 0.9
 """A route whose belief is below this is called unsure."""
@@ -403,7 +407,7 @@ def gallery_details(facts: GalleryFacts, rows: IntArray) -> dict[str, Any]:
     place = np.full(len(names), 0, dtype=np.int64)
     place[used] = np.arange(len(used))
     return {
-        "experts": [_voice_json(facts, voice, rows) for voice in facts.voices],
+        "experts": [_voice_json(facts, voice, rows, few=len(facts.voices) > MANY_EXPERTS) for voice in facts.voices],
         "ways": [
             {
                 "node": way.node,
@@ -426,7 +430,9 @@ def gallery_details(facts: GalleryFacts, rows: IntArray) -> dict[str, Any]:
     }
 
 
-def _voice_json(facts: GalleryFacts, voice: Voice, rows: IntArray) -> dict[str, Any]:
+def _voice_json(facts: GalleryFacts, voice: Voice, all_rows: IntArray, *, few: bool) -> dict[str, Any]:
+    places = np.flatnonzero(_told(facts, voice)[all_rows]) if few else np.arange(len(all_rows))
+    rows = all_rows[places]
     one = next((asked for asked in facts.asked if asked.node.name == voice.node), None)
     kept = _kept_columns(voice, one, None if one is None else facts.experts[voice.number], rows)
 
@@ -438,6 +444,7 @@ def _voice_json(facts: GalleryFacts, voice: Voice, rows: IntArray) -> dict[str, 
         "name": voice.name,
         "attributes": list(voice.attributes),
         "used": one is not None,
+        "places": packed(places, np.uint32) if few else None,
         "classes": list(voice.classes),
         "voters": list(voice.voters),
         "shown": len(voice.classes) if kept is None else int(kept.shape[1]),
@@ -447,6 +454,17 @@ def _voice_json(facts: GalleryFacts, voice: Voice, rows: IntArray) -> dict[str, 
         "asked": packed(voice.asked[rows], np.uint8),
         "decided": packed(decided, np.uint8),
     }
+
+
+def _told(facts: GalleryFacts, voice: Voice) -> BoolArray:
+    """`(n_photos,)`: whether an expert was asked and had a say in it: it decided, or its states kept `LEAST_SAY`."""
+    way = next((way for way in facts.ways if way.node == voice.node), None)
+    if way is None:
+        return voice.asked
+    one = next(asked for asked in facts.asked if asked.node.name == voice.node)
+    own = np.flatnonzero(one.expert_of_state == voice.number)
+    say = np.asarray(way.gate[:, own].sum(axis=1) >= LEAST_SAY)
+    return np.asarray(voice.asked & (say | (one.expert == voice.number)))
 
 
 def _kept_columns(voice: Voice, one: Asked | None, expert: Predictions | None, rows: IntArray) -> IntArray | None:

@@ -383,6 +383,7 @@
       lines.push(make("span", { "class": "line soft", text: text }));
       words.push(text);
     }
+    if (lines.length === 1) { lines[0].classList.add("wraps"); }
     if (lines.length > 3) {
       lines = lines.slice(0, 2).concat([make("span", { "class": "line soft", text: "and " + (lines.length - 2) + " more" })]);
     }
@@ -504,6 +505,7 @@
       one.asks = numbers(one.asked, 1);
       one.decides = numbers(one.decided, 1);
       one.columns = one.kept === null ? null : numbers(one.kept, 4);
+      one.place = one.places === null ? null : new Map(numbers(one.places, 4).map(function (row, i) { return [row, i]; }));
     });
     (details.ways || []).forEach(function (one) { one.beliefs = probs(one.belief); one.gates = probs(one.gate); });
     (details.joint || []).forEach(function (one) { one.tops = numbers(one.top, 4); one.values = probs(one.probs); });
@@ -562,7 +564,9 @@
     var head = ["state", make("th", { scope: "col", "class": "number", text: "belief" }), make("th", { scope: "col", "class": "number", text: "kept" }), "its expert"];
     return make("section", {}, [make("h3", { text: "Route of " + way.node }), table("Route of " + way.node, head, rows.map(function (one) { return one.row; }))]);
   }
-  function expertTable(one, row) {
+  function expertTable(one, photo) {
+    var row = one.place === null ? photo : one.place.get(photo);
+    if (row === undefined) { return null; }
     var k = one.shown, places = [];
     for (var i = 0; i < k; i++) { places.push(one.columns === null ? i : one.columns[row * k + i]); }
     function line(name, values, kind) {
@@ -577,7 +581,7 @@
     var rows = one.voters.map(function (name, v) { return line(name, one.values[v]); });
     if (one.voters.length > 1) { rows.push(line(one.used ? "vote" : "mean", one.vote, "vote")); }
     var role = one.decides[row] ? "decided" : one.asks[row] ? "asked" : one.used ? "not asked" : "not used here";
-    var truth = one.attributes.map(function (name) { return facets["true_" + name] ? nameOf("true_" + name, row) : null; });
+    var truth = one.attributes.map(function (name) { return facets["true_" + name] ? nameOf("true_" + name, photo) : null; });
     truth = truth.includes(null) ? null : truth.join(" / ");
     var head = [""].concat(places.map(function (place) {
       var name = one.classes[place];
@@ -602,6 +606,7 @@
       box.checked = heatOn;
       box.addEventListener("change", function () { heatOn = box.checked; layer.hidden = !heatOn; });
       under.push(make("label", { "class": "heat-on" }, [box, " show where the expert looked (H)"]));
+      told.hidden = maps.length > 1;
       if (maps.length > 1) {
         var pick = make("select", { "aria-label": "Which expert" });
         maps.forEach(function (one, i) { pick.append(make("option", { value: i, text: one.title })); });

@@ -28,6 +28,7 @@ class HeatRequest:
         expert: as `Predictions.describe()` says it, "age given mask=worn".
         attributes: what the expert predicts.
         classes: the class of each of them that was answered.
+        fold: the one that held the photo out, whose checkpoint answered; None = all of them did.
     """
 
     sample_id: str
@@ -35,6 +36,7 @@ class HeatRequest:
     expert: str
     attributes: tuple[str, ...]
     classes: tuple[str, ...]
+    fold: int | None = None
 
 
 Heat: TypeAlias = Callable[[Sequence[HeatRequest]], Sequence[FloatArray | None]]
@@ -52,6 +54,7 @@ def heat_requests(facts: GalleryFacts, row: int, path: Path) -> list[HeatRequest
             expert=facts.experts[int(one.expert[row])].describe(),
             attributes=one.node.attributes,
             classes=one.classes[int(one.said[row])],
+            fold=None if facts.folds is None or facts.folds[row] < 0 else int(facts.folds[row]),
         )
         for one in wrong or nodes[-1:]
     ]

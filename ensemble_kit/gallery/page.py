@@ -64,6 +64,8 @@ class PageReport:
             lines.insert(0, f"{self.n_wrong} of {self.n_all} photos are answered wrongly")
         if not self.has_photos:
             lines.append("no photos are in it; put them in with --photos")
+        if self.n_heat:
+            lines.append(f"where the experts that decided looked: on the first {count(self.n_heat, 'photo')}")
         if self.problems:
             name, problem = self.problems[0]
             lines.append(f"{count(len(self.problems), 'photo')} could not be shown, the first is {name}: {problem}")
@@ -149,7 +151,9 @@ def write_gallery(
             begin("reading photos", len(rows))
         wanted = first[: max(LARGE_PHOTOS, n_heat if heat else 0)].tolist()
         pictures = take_pictures([places[row] for row in rows.tolist()], large=wanted, threads=threads, advance=advance)
-        if heat is not None:
+        if heat is not None and n_heat > 0:
+            if begin is not None:
+                begin("finding where experts looked", min(n_heat, len(first)))
             maps = _maps(facts, rows, first[:n_heat].tolist(), places, pictures, heat)
     facets = {facet.key for facet in board.facets}
     assert set(board.start) <= facets, "what a page begins with is among its filters"

@@ -12,16 +12,17 @@ import numpy as np
 from ensemble_kit.arrays import FloatArray, IdArray, IntArray
 from ensemble_kit.ensemble import ConditionalEnsemble
 from ensemble_kit.errors import DataError, UsageError, nearest
-from ensemble_kit.gallery import GalleryFacts, Place, gallery_facts
+from ensemble_kit.gallery import GalleryFacts, Heat, HeatRequest, Place, gallery_facts
 from ensemble_kit.predictions import Predictions, load_predictions
 from ensemble_kit.recipe.combine import borders_of_settings, combine_arguments, graph_as
 from ensemble_kit.recipe.evaluate import answered_photos, held_out_photos
 from ensemble_kit.recipe.load import combine_of, validated
-from ensemble_kit.recipe.predict import PARTS, read_part_of
+from ensemble_kit.recipe.predict import PARTS, machine_of, read_part_of
 from ensemble_kit.recipe.sets import move_borders
 from ensemble_kit.recipe.settings import CombineSettings
 from ensemble_kit.recipe.truth import truth_of_answers, truth_of_table
 from ensemble_kit.runs import Run
+from ensemble_kit.schema import Schema
 
 if TYPE_CHECKING:
     from ensemble_kit.data.samples import SampleTable
@@ -39,6 +40,41 @@ class RunGallery:
     facts: GalleryFacts
     scored_on: str
     places: list[Place] | None
+
+
+def gallery_heat(run: Run, schema: Schema, *, device: str | None = None, threads: int | None = None) -> Heat:
+    """Grad-CAM for `write_gallery`: of the checkpoints that answered, of a held-out photo the one that held it out.
+
+    Args:
+        schema: that of the facts, whose borders may have been moved.
+        device, threads: as in the training where left out.
+
+    Raises:
+        UsageError: captum is not installed.
+        DataError: no finished checkpoint.
+    """
+    from ensemble_kit.explaining.looking import Looker, Wanted
+
+    machine = machine_of(run)
+    how: dict[str, Any] = {
+        "device": device or machine.get("device", "auto"), "threads": threads or machine.get("threads")
+    }  # fmt: skip
+    checkpoints = run.checkpoints()
+    Looker(checkpoints, schema, **how)  # what is missing is said before any photo is read
+
+    def heat(requests: Sequence[HeatRequest]) -> list[FloatArray | None]:
+        found: list[FloatArray | None] = [None] * len(requests)
+        for fold in dict.fromkeys(one.fold for one in requests):
+            looker = Looker(checkpoints, schema, folds=None if fold is None else [fold], **how)
+            numbers = [number for number, one in enumerate(requests) if one.fold == fold]
+            wanted = [
+                Wanted(one.path, one.expert, one.attributes, one.classes) for one in (requests[n] for n in numbers)
+            ]
+            for number, one in zip(numbers, looker(wanted), strict=True):
+                found[number] = one
+        return found
+
+    return heat
 
 
 @dataclass(frozen=True, eq=False)

@@ -71,3 +71,16 @@ def test_photos_that_are_nowhere_are_an_error_and_a_missing_one_is_not(ens: Ens,
     assert done.code == 3
     assert "none of the" in done.err
     assert done.err.count("\n") == 1
+
+
+def test_maps_of_where_the_expert_looked(ens: Ens, trained: Path, tmp_path: Path) -> None:
+    """By the checkpoint that held the photo out; only where photos are there to lie on."""
+    pytest.importorskip("captum")
+    page = tmp_path / "gallery.html"
+    words = ("--part", "train", "--limit", 4, "--heat", 2, "--threads", 1)
+    done = ens("gallery", trained / RUN, "-o", page, *words)
+    assert (done.code, "--photos" in done.err) == (2, True)
+    done = ens("gallery", trained / RUN, "-o", page, "--photos", "--json", *words)
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["n_heat"] == 2
+    assert "what spoke for" in page.read_text("utf-8")

@@ -250,3 +250,18 @@ def test_orders_and_facets_of_some_rows() -> None:
     several = Facet("x", "x", ("a", "b"), np.array([[True, False], [True, True]]))
     assert several.select(np.array([1])).to_json()["values"] == [[0, 1]]
     assert several.n_used == 2
+
+
+def test_of_many_experts_those_asked_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A taxonomy has dozens: a photo's details hold the ones that it was routed to."""
+    monkeypatch.setattr("ensemble_kit.gallery.facts.MANY_EXPERTS", 3)
+    case = face_case(seed=6, n_photos=8)
+    rows = np.array([5, 0, 7])
+    by_name = {expert.describe(): expert for expert in case.experts}
+    said = SCHEMA.decode(case.facts.said)["mask"]
+    for one in gallery_details(case.facts, rows)["experts"]:
+        state = one["name"].partition("mask=")[2]
+        expected = [place for place, row in enumerate(rows) if one["used"] and (not state or MASKS[said[row]] == state)]
+        assert np.frombuffer(b64decode(one["places"]), dtype="<u4").tolist() == expected
+        own = np.asarray(by_name[one["name"]].layers[0])[rows[expected]]
+        assert unpacked(one["probs"][0]) == pytest.approx(own.ravel().tolist(), abs=1e-5)

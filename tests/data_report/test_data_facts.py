@@ -21,7 +21,7 @@ from ensemble_kit.data_report import DataFacts
 from ensemble_kit.data_report.looks import measured
 from ensemble_kit.data_report.page import Thumbs, page_facts
 from ensemble_kit.errors import UsageError
-from ensemble_kit.files import write_csv
+from ensemble_kit.files import sha256_file, write_csv
 from ensemble_kit.schema import Attribute, Schema
 
 
@@ -161,6 +161,8 @@ def test_a_photo_in_doubt_is_found_by_its_bytes(root: Path, tmp_path: Path) -> N
     row = read_samples(root, SCHEMA).ids.tolist().index("p05_1")
     probs["mask"][row] = [0.99, 0.01]
     facts = looked_at(root, probs=probs)
+    (of_photo,) = (fix for fix in facts.suggested if fix.attribute == "mask")
+    assert (of_photo.file, of_photo.sha256) == ("p05_1.jpg", sha256_file(root / "p05_1.jpg"))
     assert len(facts.suggested) == 2
     write_fixes(tmp_path / "fixes.csv", facts.suggested)
     (root / "p05_1.jpg").rename(root / "other.jpg")  # found all the same, together with a row about a whole person
@@ -195,6 +197,8 @@ def test_a_person_of_two_labels_is_mended_photo_by_photo(root: Path, tmp_path: P
 def test_what_a_list_in_force_has_set_is_not_doubted_again(root: Path) -> None:
     listed = [Fix("p03", "", "gender", "male", "female", "", "old.csv line 2")]
     facts = looked_at(root, probs=answered(root, p03=0, p08=1), listed=listed)
+    (gender,) = (one for one in facts.doubts if one.name == "gender")
+    assert [doubt.photos[0].person for doubt in gender.doubts] == ["p08"]
     assert [fix.cells for fix in facts.suggested] == [listed[0].cells, ("p08", "", "gender", "male", "female", "")]
 
 

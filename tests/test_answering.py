@@ -185,3 +185,20 @@ def test_bad_requests(world: World) -> None:
     ):
         with pytest.raises(UsageError, match=message):
             world.answer(**changed)
+
+
+@pytest.mark.parametrize("people", [1, 2])
+def test_where_no_photo_can_be_read_each_has_its_line_and_no_network_runs(world: World, people: int) -> None:
+    table = draw_table(world.root / f"all-broken-{people}", people=people)
+    for path in table.paths:
+        path.write_bytes(b"no photo")
+    found = world.answer(table=table, route="hard")
+    assert (found.joint.labels() == -1).all()
+    assert [sample for sample, _, _ in found.problems] == table.ids.tolist()
+    assert found.counts.forwards == found.counts.loaded == 0
+
+
+def test_one_photo_alone_is_answered_as_among_others(world: World) -> None:
+    among = world.answer(route="hard")
+    alone = world.answer(table=world.eval.select([0]), route="hard")
+    np.testing.assert_allclose(alone.joint.probs[:, 0], among.joint.probs[:, 0], atol=1e-5)

@@ -81,7 +81,7 @@ TRAIN_OPTIONS: dict[str, tuple[type, str]] = {
     "share_gpu": (bool, "Train beside another training on the same GPU, in place of waiting for it."),
     "workers": (int, "Processes that augment photos."),
     "threads": (int, "CPU threads."),
-    "jobs": (int, "Trainings at a time on a CPU, each in a process of its own."),
+    "jobs": (int, "Trainings at a time on a CPU, each in a process of its own; 0 = what cores and memory allow."),
     "tensorboard": (bool, "Write each epoch's scalars and pictures for TensorBoard too."),
     "seed": (int, "Seed of weights, order and augmentation."),
 }

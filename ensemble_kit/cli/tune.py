@@ -55,7 +55,7 @@ def tune(
     from ensemble_kit.tuning.tune import Request, tune_recipe
 
     name = load_recipe(recipe, edits, variant).name
-    at_once = flags.get("jobs")
+    at_once = flags.get("jobs") or None  # 0: nothing is known of the trials' memory, so the recipe's own
     request = Request(
         recipe=recipe,
         data=data,

@@ -17,7 +17,7 @@ from ensemble_kit.recipe.load import ExpertSpec, Recipe
 from ensemble_kit.recipe.run import Watcher, check_experts, open_run
 from ensemble_kit.recipe.settings import TrainSettings
 from ensemble_kit.recipe.starts import check_own, in_order, own_reference
-from ensemble_kit.recipe.train import chosen_folds, job_of, refuse_other_seeds
+from ensemble_kit.recipe.train import chosen_folds, job_of, number_at_once, refuse_other_seeds
 from ensemble_kit.runs import Run, fold_name
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class Plan:
         lasting_bytes: what the trainings to come add for good: caches, checkpoints, out-of-fold predictions.
         passing_bytes: more than that while one trains: its state, twice.
         not_kept_bytes: of decoded photos that `cache_gb` leaves no room for.
+        at_once: how many trainings would go on at a time and why, where nobody asked for just that many.
     """
 
     recipe: str
@@ -82,6 +83,7 @@ class Plan:
     lasting_bytes: int
     passing_bytes: int
     not_kept_bytes: int = 0
+    at_once: str = ""
 
     def text(self) -> str:
         experts = list(dict.fromkeys(fold.expert for fold in self.folds))
@@ -106,6 +108,7 @@ class Plan:
         )
         if self.not_kept_bytes:
             lines.append(f"cache_gb has no room for {size_text(self.not_kept_bytes)} of photos: decoded each time")
+        lines += [self.at_once] if self.at_once else []
         return "\n".join(lines)
 
 
@@ -164,6 +167,7 @@ def plan_run(
         lasting_bytes=cache_bytes + weights + oof_bytes,
         passing_bytes=state_bytes,
         not_kept_bytes=sum(caches.values()) - cache_bytes,
+        at_once=number_at_once(run, specs, settings_of, sum(fold.is_to_train for fold in planned)).why,
     )
 
 

@@ -229,7 +229,12 @@ class TrainSettings(Settings):
         None, ge=0, description="processes that augment photos; default none on a CPU, one a core beside an accelerator"
     )
     threads: int | None = Field(None, ge=1, description="CPU threads; default all cores")
-    jobs: int = Field(1, ge=1, le=64, description="trainings at a time on a CPU, each in a process of its own")
+    jobs: int = Field(
+        1,
+        ge=0,
+        le=64,
+        description="trainings at a time on a CPU, each in a process of its own; 0 = what cores and memory allow",
+    )
     tensorboard: bool = Field(False, description="scalars and pictures for TensorBoard too, in each fold's folder")
     seed: int = Field(0, ge=0, description="seed of weights, order and augmentation")
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(as_whole_numbers)] = Field(

@@ -14,6 +14,7 @@ import numpy as np
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.files import write_csv
 from ensemble_kit.graph import describe_expert
+from ensemble_kit.recipe.at_once import AtOnce, at_once
 from ensemble_kit.recipe.experts import has_borders
 from ensemble_kit.recipe.load import ExpertSpec, Recipe
 from ensemble_kit.recipe.phases import epochs_of, phases_of
@@ -113,15 +114,17 @@ def train_experts(
                 photos[preprocess] = photos_for(run, preprocess, watcher, recipe.data.cache_gb)
             trainings.append(Training(run.table, run.folds, photos[preprocess], folder, restart, amount, after))
             parts.append(_Part(spec, settings, seeded, fold, _title(run, spec, fold, seed)))
-    at_once, asked = _at_once(settings_of), max((settings.jobs for settings in settings_of), default=1)
-    if at_once == 1 < asked and len({settings.jobs for settings in settings_of}) == 1:
-        watcher.say(f"note: jobs = {asked}: one training at a time on an accelerator, whose memory they would share")
+    side_by_side = number_at_once(run, specs, settings_of, len(trainings))
+    if side_by_side.why:
+        watcher.say(f"note: {side_by_side.why}")
     watcher.begin("training", sum(training.amount for training in trainings))
     listener = _Listener(watcher, parts, trainings)
     results: dict[int, FoldResult] = {}
     told: set[str] = set()
     with _alone(settings_of, run, watcher):
-        for number, result in run_trainings(trainings, lambda i: parts[i].job(run), listener, at_once=at_once):
+        for number, result in run_trainings(
+            trainings, lambda i: parts[i].job(run), listener, at_once=side_by_side.number
+        ):
             part = parts[number]
             run.write_expert(part.spec.attributes, part.spec.condition, part.settings.model_dump(mode="json"))
             if result.skipped:
@@ -171,13 +174,13 @@ def _title(run: Run, spec: ExpertSpec, fold: int, seed: int | None) -> str:
     return title if seed is None else f"{title}, seed {seed}"
 
 
-def _at_once(settings_of: Sequence[TrainSettings]) -> int:
-    """Trainings at a time: as asked on a CPU, one on an accelerator, whose memory they would share."""
-    from ensemble_kit.models.compute import choose_compute
-
-    if any(choose_compute(settings.device).device.type != "cpu" for settings in settings_of):
-        return 1
-    return min((settings.jobs for settings in settings_of), default=1)
+def number_at_once(
+    run: Run, specs: Sequence[ExpertSpec], settings_of: Sequence[TrainSettings], n_trainings: int
+) -> AtOnce:
+    """How many trainings of a run go on at a time, see `at_once`."""
+    asked = [pair for pair in zip(specs, settings_of, strict=True) if not pair[1].jobs]
+    jobs = [job_of(run, spec, settings.model_copy(update={"weights": "none"}), 0) for spec, settings in asked]
+    return at_once(settings_of, jobs, n_trainings)
 
 
 @contextmanager

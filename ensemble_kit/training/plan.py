@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import ceil
 
 import torch
+from torch import nn
 
 from ensemble_kit.models.heads import Network, build_network
 from ensemble_kit.training.columns import parts_of_job
@@ -38,6 +39,31 @@ def weights_bytes(job: ExpertJob) -> int:
     """Bytes of the network's weights: those of a checkpoint."""
     network = _described(job)
     return sum(int(tensor.numel() * tensor.element_size()) for tensor in network.state_dict().values())
+
+
+def training_bytes(job: ExpertJob) -> int:
+    """About what a training takes in memory: weights, gradients, two moments, a copy to keep, and a step's activations.
+
+    The activations are the outputs of all layers, which the backward pass needs.
+    """
+    network, found = _described(job), 0
+    rows, columns = job.preprocess.seen
+    outputs: list[int] = []
+
+    def note(_: nn.Module, __: object, output: object) -> None:
+        if isinstance(output, torch.Tensor):
+            outputs.append(output.numel() * output.element_size())
+
+    for module in network.modules():
+        if not list(module.children()):
+            module.register_forward_hook(note)
+    batch = max(phase.batch_size for phase in job.phases)
+    try:
+        network(torch.empty(batch, 3, rows, columns, device="meta"))
+        found = sum(outputs)
+    except (RuntimeError, NotImplementedError):  # a layer of one's own that cannot be described
+        found = 0
+    return 5 * weights_bytes(job) + found
 
 
 def _described(job: ExpertJob) -> Network:

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from ensemble_kit.models import compute
+from ensemble_kit.recipe.at_once import at_once as chosen
 from ensemble_kit.recipe.settings import TrainSettings
-from ensemble_kit.recipe.train import _at_once
 
 
 @pytest.mark.parametrize(("device", "at_once"), [("cpu", 4), ("cuda", 1)])
@@ -17,4 +17,4 @@ def test_jobs_run_one_at_a_time_on_an_accelerator(monkeypatch: pytest.MonkeyPatc
     found = compute.Compute(torch.device(device), "fp32", False)
     monkeypatch.setattr(compute, "choose_compute", lambda *_: found)
     settings: dict[str, Any] = {"jobs": 4}
-    assert _at_once([TrainSettings(**settings)] * 2) == at_once
+    assert chosen([TrainSettings(**settings)] * 2, [], 9).number == at_once

@@ -31,6 +31,7 @@ SECOND: dict[str, Any] = {
     "balance_by": ("gender",),
     "channels_last": True,
     "threads": 3,
+    "workers": 3,
     "seeds": (1, 2, 3),
     "borders": (25.0, 55.0),
     "leave_out": ((27.0, 29.0),),

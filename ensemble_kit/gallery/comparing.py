@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from ensemble_kit.arrays import FloatArray, IdArray, IntArray
 from ensemble_kit.errors import UsageError
@@ -227,7 +227,7 @@ def matrices(report: CompareReport) -> list[Matrix]:
             cells = []
             for j, new in enumerate(classes):
                 n = agreement.changes[i][j]
-                link = _link({f"a_{name}": old, f"b_{name}": new}, f"{n:,}") if n and i != j else Markup(f"{n:,}")  # noqa: S704
+                link = _link({f"a_{name}": old, f"b_{name}": new}, f"{n:,}") if n and i != j else escape(f"{n:,}")
                 tint = f"bad t{round(9 * n / most)}" if n and i != j else "same"
                 cells.append((link, tint))
             rows.append((old, cells))

@@ -36,7 +36,6 @@ def test_photos_are_put_in_where_they_are_asked_for(ens: Ens, trained: Path, tmp
     ("words", "code", "told"),
     [
         (["--part", "tset"], 2, '--part "tset"'),
-        (["--part", "eval"], 3, "not predicted yet"),
         (["--part", "train", "--answers", "a.csv"], 2, "has its own labels"),
         (["--part", "train", "--photos", "--data", "nowhere"], 3, "nowhere"),
         (["--part", "train", "--limit", "0"], 2, ""),
@@ -84,3 +83,9 @@ def test_maps_of_where_the_expert_looked(ens: Ens, trained: Path, tmp_path: Path
     assert done.code == 0, done.err
     assert json.loads(done.out)["n_heat"] == 2
     assert "what spoke for" in page.read_text("utf-8")
+
+
+def test_what_is_not_predicted_yet_is_named(ens: Ens, trained: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained / RUN, tmp_path / "run", ignore=shutil.ignore_patterns("predictions", "results"))
+    done = ens("gallery", run, "-o", tmp_path / "a.html", "--part", "eval")
+    assert (done.code, "not predicted yet" in done.err, done.err.count("\n")) == (3, True, 1)

@@ -93,6 +93,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_bits_and_wait_for_each_other(done: Path, tmp_path: Path) -> None:
     heard, begun = run_all(three(tmp_path, tmp_path / "two"), 2)
     assert begun[0] == 1, "the longest begins first"

@@ -75,6 +75,7 @@ def test_a_small_png_and_nothing_else(tmp_path: Path) -> None:
     assert tuple(pixels[2, 2]) == (255, 255, 255)
 
 
+@pytest.mark.slow
 def test_noisy_photos_still_fit(tmp_path: Path) -> None:
     noise = list(np.random.default_rng(0).integers(0, 256, (18, 160, 120, 3), dtype=np.uint8))
     data, _ = draw(tmp_path, call(18, photos=noise))

@@ -29,7 +29,7 @@ def search_table(table: Table, **options: Any) -> StructureSearch:
     )
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_what_is_planted_is_found(seed: int) -> None:
     table = make_table(seed)
     found = search_table(table)

@@ -132,9 +132,9 @@ def test_predicting_and_answering_go_on_with_fewer_photos(
         few.append(most)
         predicting, answering = Watcher(), Watcher()
         out = tmp_path / f"set{most}"
-        predict_table(table, checkpoints, out, backbones=BACKBONES, watcher=predicting, device="cpu")
+        predict_table(table, checkpoints, out, backbones=BACKBONES, watcher=predicting, device="cpu", batch_size=32)
         answered = answer_table(
-            table, checkpoints, graph, backbones=BACKBONES, watcher=answering, device="cpu", route="soft"
+            table, checkpoints, graph, backbones=BACKBONES, watcher=answering, device="cpu", route="soft", batch_size=32
         )
         probs.append([np.asarray(layer) for expert in load_predictions(out) for layer in expert.layers])
         joints.append(np.asarray(answered.joint.layers[0]))

@@ -115,5 +115,5 @@ def test_five_thousand_rows_stay_responsive(browse: Browse, made: tuple[Path, Pa
         """() => { const list = document.querySelector('.cards');
         for (let i = 0; i < 5000; i++) list.appendChild(document.querySelector('.doubt').cloneNode(true)); }"""
     )
-    tab.page.locator(".card.doubt").first.get_by_label("Accept").check()
+    tab.page.locator(".card.doubt").first.get_by_label("Accept").check(timeout=120_000)
     assert "accepted" in str(tab.page.locator("#basket-count").text_content())

@@ -1,4 +1,4 @@
-"""A diagnosis in plain text: what to do first, then the tables, for 100 columns."""
+"""A diagnosis in plain text: what to do first, then the tables, for 80 columns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ensemble_kit.diagnosis.advice import METRIC_NAMES
+from ensemble_kit.diagnosis.columns import fitted, name_head
 from ensemble_kit.diagnosis.findings import (
+    COSTS,
+    NO_DIFFERENCE,
+    NOT_TESTED,
+    PAYS,
+    TOO_FEW,
     ChildScore,
     CrossCell,
     Diversity,
@@ -15,17 +21,20 @@ from ensemble_kit.diagnosis.findings import (
     Specialising,
     Subgroup,
 )
-from ensemble_kit.structure_report import Interval, Score, structure_text, table, wrap
+from ensemble_kit.structure_report import WIDTH, Interval, Score, structure_text, wrap
 
 if TYPE_CHECKING:
     from ensemble_kit.diagnosis.report import Diagnosis
 
-WIDTH = 100
 MAX_STATES = 5
 """States side by side; of more, the matrices are told in other words."""
 
 MAX_ROWS = 12
-LONGEST = 30
+LONGEST = 72
+"""Characters of a name, in as many lines as it takes."""
+
+VERDICTS = {PAYS: "yes", COSTS: "no", NO_DIFFERENCE: "not shown", TOO_FEW: "too few", NOT_TESTED: "not tested"}
+"""Short, for a column."""
 
 
 def write_text(found: Diagnosis) -> str:
@@ -55,7 +64,7 @@ def _scores(found: Diagnosis) -> str:
     parts = [_table("Joint class", ["", "accuracy", "macro F1"], rows)] if rows else []
     gaps = [
         [
-            _short(f"{structure_text(gap.structure)} - {structure_text(gap.against)}", 48),
+            _short(f"{structure_text(gap.structure)} - {structure_text(gap.against)}"),
             str(gap.accuracy),
             str(gap.macro_f1),
         ]
@@ -77,9 +86,9 @@ def _node(found: Diagnosis, router: RouterReport) -> Iterator[str]:
     title = wrap(f"== {name} given {', '.join(router.parents)} ==", WIDTH)
     yield title + "\n" + _router(router)
     yield _children([row for row in found.children if row.node == name])
-    yield _errors([row for row in found.errors if row.node == name])
+    yield _errors([row for row in found.errors if row.node == name], router.parents)
     yield _cross([row for row in found.cross if row.node == name])
-    yield _specialising([row for row in found.specialising if row.node == name])
+    yield _specialising([row for row in found.specialising if row.node == name], router.parents)
 
 
 def _router(router: RouterReport) -> str:
@@ -90,14 +99,19 @@ def _router(router: RouterReport) -> str:
     )
     if len(router.states) > MAX_STATES:
         return "\n".join([wrap(head, WIDTH), _confused(router)])
-    columns = ["photos of", "share", "routed so", *(f"to {_short(_class(state), 11)}" for state in router.states)]
+    columns = [
+        _of(router.parents),
+        "share",
+        "routed\nso",
+        *(f"to\n{name_head(_class(state), 9)}" for state in router.states),
+    ]
     abstained = any(row[-1] for row in router.confusion)
     rows = []
     for i, state in enumerate(router.states):
         shares = [f"{router.true_share[i]:.1%}", f"{router.predicted_share[i]:.1%}"]
         cells = router.confusion[i] if abstained else router.confusion[i][:-1]
-        rows.append([_short(state), *shares, *map(str, cells)])
-    return _table(head, columns + ["to none"] * abstained, rows)
+        rows.append([_state(state, router.parents), *shares, *map(str, cells)])
+    return _table(head, columns + ["to\nnone"] * abstained, rows)
 
 
 def _confused(router: RouterReport) -> str:
@@ -105,13 +119,18 @@ def _confused(router: RouterReport) -> str:
     wrong = [(count, i, j) for i, row in enumerate(router.confusion) for j, count in enumerate(row) if i != j and count]
     names = [*router.states, "none"]
     rows = [
-        [_short(names[i]), _short(names[j]), str(count), f"{count / max(1, sum(router.confusion[i])):.0%}"]
+        [
+            _state(names[i], router.parents),
+            _state(names[j], router.parents),
+            str(count),
+            f"{count / max(1, sum(router.confusion[i])):.0%}",
+        ]
         for count, i, j in sorted(wrong, key=lambda one: (-one[0], one[1:]))[:MAX_ROWS]
     ]
     if not rows:
         return "no photo is routed wrong"
     head = f"most frequent wrong routes, of {len(wrong)} kinds"
-    return _table(head, ["photos of", "routed to", "photos", "of its photos"], rows, left=2)
+    return _table(head, [_of(router.parents), "routed to", "photos", "of its\nphotos"], rows, names=2)
 
 
 def _children(rows: Sequence[ChildScore]) -> str:
@@ -123,16 +142,15 @@ def _children(rows: Sequence[ChildScore]) -> str:
     return _table(f"{rows[0].node} by the state that chose the expert", ["", "accuracy", "macro F1"], cells)
 
 
-def _errors(rows: Sequence[ErrorSplit]) -> str:
+def _errors(rows: Sequence[ErrorSplit], parents: Sequence[str]) -> str:
     whole, states = rows[0], sorted(rows[1:], key=lambda row: -row.n_errors)[:MAX_ROWS]
     shown = [row for row in rows[1:] if row in states]
     cells = []
     for row in [whole, *shown]:
         parts = [(getattr(row, kind), row.shares[kind]) for kind in ("wrong_route", "wrong_expert", "both", "lucky")]
-        cells.append(
-            [_short(row.state or "all"), str(row.n_samples), str(row.n_errors), *(f"{n} {s:>4.0%}" for n, s in parts)]
-        )
-    head = ["photos of", "photos", "wrong", "wrong route", "wrong expert", "both", "lucky child"]
+        counts = [str(row.n_samples), str(row.n_errors), *(f"{n} {s:>4.0%}" for n, s in parts)]
+        cells.append([_state(row.state or "all", parents), *counts])
+    head = [_of(parents), "photos", "wrong", "wrong\nroute", "wrong\nexpert", "both", "lucky\nchild"]
     return _table("Errors split (shares of the wrong ones)" + _more(rows[1:], shown, "state"), head, cells)
 
 
@@ -145,7 +163,7 @@ def _cross(rows: Sequence[CrossCell]) -> str:
         return _cross_many(rows, experts)
     by = {(row.expert, row.state): row for row in rows}
     counts = {state: max(by[expert, state].n_samples for expert in experts) for state in states}
-    head = ["expert", *(f"{_short(_class(state), 13)} ({counts[state]})" for state in states)]
+    head = ["expert", *(f"{name_head(_class(state))}\n({counts[state]})" for state in states)]
     cells = [[_short(expert), *(_cell(by[expert, state]) for state in states)] for expert in experts]
     missing = sum(row.n_missing for row in rows)
     note = f"; {missing} answers not computed" if missing else ""
@@ -165,7 +183,7 @@ def _cross_many(rows: Sequence[CrossCell], experts: Sequence[str]) -> str:
     experts = sorted(experts, key=lambda name: name not in pooled)
     cells = []
     for expert in experts[:MAX_ROWS]:
-        line = [_short(expert, 40)]
+        line = [_short(expert)]
         for asked in (True, False):
             own = [row for row in rows if row.expert == expert and row.answers_state is asked]
             scored = [(row.n_samples, row.accuracy) for row in own if row.accuracy is not None]
@@ -173,30 +191,30 @@ def _cross_many(rows: Sequence[CrossCell], experts: Sequence[str]) -> str:
             mean = sum(n * accuracy for n, accuracy in scored) / total if total else None
             line += [str(total), "-" if mean is None else f"{mean:.3f}"]
         cells.append(line)
-    head = ["expert", "asked", "accuracy", "elsewhere", "accuracy"]
+    head = ["expert", "asked", "accuracy", "else-\nwhere", "accuracy"]
     title = "Every expert on the photos where it is asked, and on those of other states whose classes it knows"
     return _table(title + _more(experts, experts[:MAX_ROWS], "expert"), head, cells)
 
 
-def _specialising(rows: Sequence[Specialising]) -> str:
+def _specialising(rows: Sequence[Specialising], parents: Sequence[str]) -> str:
     if not rows:
         return ""
     shown = [rows[0], *sorted(rows[1:], key=lambda row: -row.n_samples)[: MAX_ROWS - 1]]
     metric = rows[0].metric
     cells = [
         [
-            _short(row.state or "all", 24),
+            _state(row.state or "all", parents),
             str(row.n_samples),
             "-" if row.n_people is None else str(row.n_people),
             f"{getattr(row.pooled, metric):.3f}",
             f"{getattr(row.routed, metric):.3f}",
             str(row.gain),
-            row.verdict.split(" (")[0],
+            VERDICTS[row.verdict],
         ]
         for row in shown
     ]
     title = f"Does specialising pay, {METRIC_NAMES[metric]}" + _more(rows, shown, "state")
-    head = ["photos of", "photos", "people", "pooled", "routed", "gain", ""]
+    head = [_of(parents), "photos", "people", "pooled", "routed", "gain", "pays?"]
     return _table(title, head, cells)
 
 
@@ -204,13 +222,13 @@ def _subgroups(found: Diagnosis) -> str:
     cells = [_subgroup(row) for row in found.subgroups[:10]]
     small = f"; {found.n_small_subgroups} more have too few people" if found.n_small_subgroups else ""
     title = f"Lowest joint accuracy, of {len(found.subgroups)} subgroups{small}"
-    return _table(title, ["", "", "photos", "people", "accuracy", "against all photos"], cells, left=2)
+    return _table(title, ["", "photos", "people", "accuracy", "against all photos"], cells)
 
 
 def _subgroup(row: Subgroup) -> list[str]:
     people = "-" if row.n_people is None else str(row.n_people)
-    score = _with_interval(row.accuracy, row.accuracy_interval)
-    return [_short(row.name, 28), _short(row.kind, 12), str(row.n_samples), people, score, str(row.gap)]
+    name = row.name if row.kind in ("joint class", "state") else f"{row.kind}={row.name}"
+    return [_short(name), str(row.n_samples), people, f"{row.accuracy:.3f}", str(row.gap)]
 
 
 def _diversity(rows: Sequence[Diversity]) -> str:
@@ -220,9 +238,13 @@ def _diversity(rows: Sequence[Diversity]) -> str:
         q = "-" if row.q_statistic is None else f"{row.q_statistic:.2f}"
         pair = [f"{row.disagreement:.3f}", q, f"{row.double_fault:.3f}"]
         scores = [f"{min(alone):.3f}-{max(alone):.3f}", f"{row.vote.accuracy:.3f}", f"{row.any_right:.3f}"]
-        cells.append([_short(row.expert, 32), str(len(row.voters)), str(row.n_samples), *scores, *pair])
-    head = ["expert", "voters", "photos", "each alone", "vote", "any right", "disagree", "Q", "both wrong"]
-    return _table("Voters, accuracy" + _more(rows, rows[:MAX_ROWS], "expert"), head, cells)
+        cells.append([_short(row.expert), str(len(row.voters)), str(row.n_samples), *scores, *pair])
+    head = ["expert", "voters", "photos", "each alone", "vote", "any\nright", "dis-\nagree", "Q", "both\nwrong"]
+    title, numbers = "Voters, accuracy", {row[1] for row in cells}
+    if len(numbers) == 1:
+        title = f"Voters, accuracy; {numbers.pop()} of every expert"
+        head, *cells = ([row[0], *row[2:]] for row in [head, *cells])
+    return _table(title + _more(rows, rows[:MAX_ROWS], "expert"), head, cells)
 
 
 def _notes(found: Diagnosis) -> str:
@@ -246,8 +268,8 @@ def _notes(found: Diagnosis) -> str:
     return "\n".join(wrap(note, WIDTH) for note in notes)
 
 
-def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    return wrap(title, WIDTH) + "\n" + table(head, rows, left=left, width=WIDTH)
+def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1) -> str:
+    return wrap(title, WIDTH) + "\n" + fitted(head, rows, WIDTH, names)
 
 
 def _both(score: Score) -> list[str]:
@@ -264,6 +286,16 @@ def _with_interval(value: float, interval: Interval | None) -> str:
 def _class(state: str) -> str:
     """`mask=worn` -> `worn`; of several parents the classes with blanks."""
     return " ".join(part.split("=", 1)[-1] for part in state.split(" "))
+
+
+def _of(parents: Sequence[str]) -> str:
+    """Above the states: the one parent, whose classes stand below, or what several parents' states are of."""
+    return parents[0] if len(parents) == 1 else "photos of"
+
+
+def _state(state: str, parents: Sequence[str]) -> str:
+    """`mask=worn` -> `worn` under the head `mask`; of several parents as it is."""
+    return _short(state.removeprefix(f"{parents[0]}=") if len(parents) == 1 else state)
 
 
 def _short(text: str, longest: int = LONGEST) -> str:

@@ -73,7 +73,7 @@ def ens(*words: object, cwd: Path) -> tuple[int, str, str]:
 def test_a_prediction_set(saved: Path) -> None:
     code, out, err = ens("predictions", "--answers", "answers.csv", "--draws", 100, cwd=saved)
     assert (code, err) == (0, "")
-    assert max(map(len, out.splitlines())) <= 100
+    assert max(map(len, out.splitlines())) <= 80
     assert out.startswith(
         "Diagnosis on the evaluation photos: 280 photos of 40 people, soft vote\n\nWhat to do\n- age: "
     )

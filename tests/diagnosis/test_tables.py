@@ -152,11 +152,11 @@ def check_cell(case: Case, world: World, node: Node, expert: Predictions, state:
 @given(seed=st.integers(0, 10_000), taxonomy=st.booleans())
 @settings(max_examples=40, deadline=None)
 def test_any_graph_is_diagnosed(seed: int, taxonomy: bool) -> None:
-    """Blocks, several parents, one possible class, experts in any order: plain JSON, and 100 columns of text."""
+    """Blocks, several parents, one possible class, experts in any order: plain JSON, and 80 columns of text."""
     _, world = case_world(seed, taxonomy)
     found = world.diagnose()
     json.dumps(found.to_json(), allow_nan=False)
-    assert max(map(len, found.text().splitlines())) <= 100
+    assert max(map(len, found.text().splitlines())) <= 80
     assert {name: len(frame) for name, frame in found.to_frames().items()} == {
         name: len(value)
         for name, value in found.to_json().items()

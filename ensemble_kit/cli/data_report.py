@@ -34,6 +34,7 @@ def report(
 
     With --json the facts are printed, and the page is written only where -o names it.
     """
+    from ensemble_kit.cli.printed import as_json
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.data.fixes import write_fixes
     from ensemble_kit.data_report import write_report
@@ -62,9 +63,7 @@ def report(
     if suggest_fixes is not None:
         write_fixes(suggest_fixes, facts.suggested)
     if json:
-        from json import dumps
-
-        print(dumps(facts.to_json(), indent=2, allow_nan=False))
+        print(as_json(facts.to_json()))
         return
     from ensemble_kit.data_report.sentences import said_first, said_holdings
 

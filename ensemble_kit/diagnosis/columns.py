@@ -18,13 +18,12 @@ def fitted(head: Sequence[str], rows: Sequence[Sequence[str]], width: int, names
 
     Examples:
         >>> print(fitted(["", "accuracy", "macro\nF1"], [["the expert", "0.500 [0.400, 0.600]", "0.450"]], 36))
-                               macro
-                     accuracy     F1
-        the expert      0.500  0.450
-                    [0.400,
-                    0.600]
+                                    macro
+                          accuracy     F1
+        the expert           0.500  0.450
+                    [0.400, 0.600]
     """
-    natural = [max(_wide(row[i]) for row in [head, *rows]) for i in range(names)]
+    natural = [max(1, *(_wide(row[i]) for row in [head, *rows])) for i in range(names)]
     needed = min(sum(natural), NARROWEST * names) + 2 * (names - 1)
     if _numbers_width(head, rows, names) + needed > width:
         rows = [[*row[:names], *(cell.replace(" [", "\n[") for cell in row[names:])] for row in rows]

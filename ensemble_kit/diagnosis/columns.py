@@ -27,7 +27,8 @@ def fitted(head: Sequence[str], rows: Sequence[Sequence[str]], width: int, names
     needed = min(sum(natural), NARROWEST * names) + 2 * (names - 1)
     if _numbers_width(head, rows, names) + needed > width:
         rows = [[*row[:names], *(cell.replace(" [", "\n[") for cell in row[names:])] for row in rows]
-    parts, start = [], names
+    parts: list[str] = []
+    start = names
     while start < len(head):
         stop = len(head)
         while stop > start + 1 and _numbers_width(head, rows, start, stop) + needed > width:

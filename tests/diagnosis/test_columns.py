@@ -17,11 +17,11 @@ def test_no_line_is_wider_and_nothing_is_lost(data: st.DataObject) -> None:
     names, columns = data.draw(st.integers(1, 2)), data.draw(st.integers(1, 9))
     head = [*data.draw(st.lists(NAMES, min_size=names, max_size=names)), *map(name_head, ["x" * 50] * columns)]
     row = st.tuples(*[NAMES] * names, *[NUMBERS] * columns)
-    rows = data.draw(st.lists(row, min_size=1, max_size=4))
+    rows: list[tuple[str, ...]] = data.draw(st.lists(row, min_size=1, max_size=4))
     text = fitted(head, rows, 80, names)
     assert max(map(len, text.splitlines())) <= 80
     shown = "".join(text.split())
-    letters = sum(len("".join(cell.split())) for one in [head, *rows] for cell in one)
+    letters = sum(len("".join(cell.split())) for one in [tuple(head), *rows] for cell in one)
     assert len(shown) >= letters
 
 

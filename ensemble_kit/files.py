@@ -223,6 +223,8 @@ def try_hold(path: Path, told: str) -> int | str:
             return owner or "another process"
         if path.exists() and path.stat().st_ino == os.fstat(handle).st_ino:
             if is_writable:
+                with suppress(PermissionError):  # another user's, open to all
+                    os.fchmod(handle, 0o644)  # others have to open it too, whatever this user's umask
                 os.truncate(handle, 0)
                 os.write(handle, told.encode())
             _held.add(handle)

@@ -34,6 +34,7 @@ from ensemble_kit.models.backbones import Builder
 from ensemble_kit.models.checkpoint import load_expert, seen_size
 from ensemble_kit.models.compute import predict_probs
 from ensemble_kit.models.heads import HeadBuilder
+from ensemble_kit.own_code import coded
 from ensemble_kit.predictions import Predictions
 from ensemble_kit.schema import Schema
 
@@ -109,7 +110,7 @@ class Forms:
         none = np.zeros(0, dtype=np.int64)
         calibrating, compared = (none, none) if self.trained_on is None else self.trained_on.rows_of(card, path)
         source = self._source(card, network, lambda: self._batches(card, calibrating, preprocess))
-        described = self._describe(sha256, calibrating, compared)
+        described = self._describe(sha256, calibrating, compared, self._own_code(card, preprocess))
         with ExitStack() as stack:
             folder = self.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ens-forms-")))
             place = folder / sha256_json(described)[:16]
@@ -131,7 +132,13 @@ class Forms:
     def _source(self, card: Card, network: Callable[[], nn.Module], photos: Callable[[], Iterator[Tensor]]) -> Source:
         return Source(card.describe(), network, seen_size(card), self.compute, photos)
 
-    def _describe(self, sha256: str, calibrating: IntArray, compared: IntArray) -> dict[str, Any]:
+    def _own_code(self, card: Card, preprocess: Preprocess) -> list[Any]:
+        """What tells functions of one's own, which the checkpoint knows by name alone, from changed ones."""
+        backbone = (self.builders["backbones"] or {}).get(card.backbone["name"])
+        head = (self.builders["heads"] or {}).get(card.backbone.get("head", "linear"))
+        return [coded(part) for part in (backbone, head, *preprocess.prepare) if callable(part)]
+
+    def _describe(self, sha256: str, calibrating: IntArray, compared: IntArray, own_code: list[Any]) -> dict[str, Any]:
         """Everything that decides what the form answers, and what comparing it finds."""
         ids: dict[str, Any] = {}
         if self.trained_on is not None:
@@ -147,6 +154,7 @@ class Forms:
             "versions": self.versions,
             "where": where,
             "checkpoint_sha256": sha256,
+            "own_code": own_code,
             "ids_sha256": {name: sha256_json(some) for name, some in ids.items()},
         }
 

@@ -16,6 +16,7 @@ import numpy as np
 from ensemble_kit.arrays import ByteArray
 from ensemble_kit.errors import MALFORMED, BusyError, DataError
 from ensemble_kit.files import hold, let_go, new_array, read_array, sha256_bytes
+from ensemble_kit.loading.room import mark_used
 
 LOOK_EVERY = 0.2
 """Seconds between two looks at whether another process is done."""
@@ -43,6 +44,7 @@ class Blocks:
         if self.photos is None:
             self.record.unlink(missing_ok=True)
             self.photos = _new(array, shape)
+        mark_used(self.photos, array)  # no other process removes it to make room
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """(first row, row after the last) of each block, written or not."""

@@ -240,7 +240,7 @@ def _write(table: SampleTable, preprocess: Preprocess, folder: Path, progress: P
             blocks.write(first, pixels, found)
         if progress is not None:
             progress(end, len(table))
-    problems = blocks.problems()
+    problems, _in_use = blocks.problems(), blocks.photos  # until it has its name
     blocks.close()
     how = {"geometry": same, "looks": "".join(looks)}
     write_json(folder / f"{name}.json", {"key": name, "problems": [list(problem) for problem in problems], **how})

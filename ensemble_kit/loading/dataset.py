@@ -136,10 +136,19 @@ class EpochLoader:
         """The batches of epoch `number`."""
         for keys in self._keys.of(number):
             if self._stream is not None:
-                yield next(self._stream)
+                yield self._from_worker(self._stream)
                 continue
             photos, targets = collate([self._data[key] for key in keys])
             yield (photos.pin_memory(), targets.pin_memory()) if self._pinned else (photos, targets)
+
+    def _from_worker(self, stream: Iterator[Any]) -> tuple[Tensor, Tensor]:
+        """The next batch; what a worker says of a photo, without the traceback that torch puts before it."""
+        try:
+            photos, targets = next(stream)
+        except DataError as error:
+            last = str(error).strip().rpartition("\n")[2]
+            raise DataError(last.partition("Error: ")[2] or last) from error
+        return photos, targets
 
     def close(self) -> None:
         """Ends the workers."""

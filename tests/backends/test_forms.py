@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 from forms_cases import Shifted, World, load
-from tiny_training import BACKBONES, SCHEMA
-from torch import Tensor
+from tiny_training import BACKBONES, SCHEMA, tiny_backbone
+from torch import Tensor, nn
 
 from ensemble_kit.answering import Answerer
 from ensemble_kit.backends import forms as forms_module
@@ -28,6 +28,7 @@ from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.files import sha256_file
 from ensemble_kit.graph import Graph
 from ensemble_kit.inference import predict_table
+from ensemble_kit.models.backbones import Builder
 from ensemble_kit.models.checkpoint import load_expert
 from ensemble_kit.predictions import load_predictions
 
@@ -111,6 +112,21 @@ def test_each_checkpoint_has_a_form_of_its_own(world: World, tmp_path: Path) -> 
     for path in (world.mask, world.worn, world.mask):
         load(world.forms(backend, folder=tmp_path), path)
     assert backend.built == len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_backbone_of_ones_own_that_changed_is_converted_anew(world: World, tmp_path: Path) -> None:
+    def backbone(scale: float) -> Builder:
+        def build() -> tuple[nn.Module, int]:
+            layers, n_features = tiny_backbone()
+            assert scale > 0
+            return layers, n_features
+
+        return build
+
+    backend = Shifted()
+    for scale, built in ((1.0, 1), (1.0, 1), (2.0, 2)):
+        load(world.forms(backend, folder=tmp_path, backbones={"tiny_backbone": backbone(scale)}), world.mask)
+        assert backend.built == built
 
 
 def test_other_instructions_are_compared_anew(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

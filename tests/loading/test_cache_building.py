@@ -205,6 +205,22 @@ def test_the_longest_unused_go_first_and_what_is_in_use_stays(tmp_path: Path) ->
     assert made[14].with_suffix(".json").exists() is False
 
 
+def test_what_another_build_is_writing_stays(tmp_path: Path, decoded: Counter[str]) -> None:
+    table = draw_table(tmp_path / "photos", people=4)
+    folder, limit = tmp_path / "cache", (PHOTO_BYTES * len(table) + 200) / 1e9
+    assert decoded == Counter()
+    others: list[PhotoCache] = []
+
+    def meanwhile(done: int, _: int) -> None:
+        if done == 4:
+            others.append(PhotoCache.build(table, Preprocess(size=(SIZE - 1, SIZE)), folder, limit_gb=limit))
+
+    photos = PhotoCache.build(table, PLAIN, folder, progress=meanwhile, limit_gb=limit)
+    assert photos.file is not None
+    assert [other.file for other in others] == [None], "no room beside it"
+    assert np.array_equal(photos.photos, PhotoCache.build(table, PLAIN, tmp_path / "other").photos)
+
+
 def test_nothing_is_removed_where_that_would_not_be_enough(tmp_path: Path) -> None:
     table = draw_table(tmp_path / "photos", people=4, broken=["p001_worn.png"])
     small = Preprocess(size=(8, 8))

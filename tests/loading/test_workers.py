@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from ensemble_kit.arrays import ByteArray, IntArray
+from ensemble_kit.data.decode import PhotoError
 from ensemble_kit.errors import DataError
 from ensemble_kit.loading import dataset as dataset_module
 from ensemble_kit.loading.dataset import EpochLoader, TrainingPhotos
@@ -49,6 +50,18 @@ def batches(epoch: int) -> list[IntArray]:
 
 def photos() -> ByteArray:
     return np.stack([np.full((SIDE, SIDE, 3), number, dtype=np.uint8) for number in range(N_PHOTOS)])
+
+
+def gone(photo: ByteArray) -> ByteArray:
+    raise PhotoError(f"p{photo[0, 0, 0]}.png: expected a photo, found no such file")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_photo_that_has_gone_is_one_line_by_workers_too(workers: int) -> None:
+    data = TrainingPhotos(photos(), np.arange(N_PHOTOS), np.zeros(N_PHOTOS, np.int64), lambda photo, *_: gone(photo))  # type: ignore[arg-type]
+    with EpochLoader(data, batches, [1], workers) as loader, pytest.raises(DataError) as found:
+        list(loader.epoch(1))
+    assert str(found.value) == "p0.png: expected a photo, found no such file"
 
 
 def children() -> set[str]:

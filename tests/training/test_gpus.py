@@ -73,6 +73,15 @@ def test_a_second_training_waits_until_the_first_has_ended(
     assert not lock.exists()
 
 
+def test_other_users_can_open_the_file_whatever_the_umask(lock: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        with gpus.alone_on(CPU, Path("here")):
+            assert lock.stat().st_mode & 0o777 == 0o644
+    finally:
+        os.umask(before)
+
+
 def test_who_shares_does_not_wait(table: SampleTable, photos: PhotoCache, tmp_path: Path, lock: Path) -> None:
     handle, told = try_hold(lock, "another"), list[str]()
     assert isinstance(handle, int)

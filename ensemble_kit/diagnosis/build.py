@@ -20,7 +20,7 @@ from ensemble_kit.diagnosis.findings import (
     StructureScore,
 )
 from ensemble_kit.diagnosis.question import Question, answers_node
-from ensemble_kit.diagnosis.report import Diagnosis, no_pooled, uncompared
+from ensemble_kit.diagnosis.report import GIVEN_ANSWERS, SOFT_ANSWERS, Diagnosis, no_pooled, uncompared
 from ensemble_kit.diagnosis.routes import cross_matrix, describe_router, routed_states, split_errors
 from ensemble_kit.diagnosis.specialising import child_score, compare_routed, plain_gain
 from ensemble_kit.diagnosis.subgroups import Division, divide_by_columns, score_subgroups
@@ -58,6 +58,7 @@ def diagnose(
     *,
     groups: IdArray | None = None,
     subgroups: Mapping[str, Sequence[object]] | None = None,
+    answers: IntArray | None = None,
     vote: str | Vote = "soft",
     metric: str = "macro_f1",
     n_boot: int = 1000,
@@ -76,6 +77,8 @@ def diagnose(
         ids: `(n_samples,)` the photos that `truth`, `groups` and `subgroups` are of.
         groups: `(n_samples,)` whose photo it is; without them there are no intervals and no verdicts.
         subgroups: name -> a value a photo; each value that occurs is a subgroup, empty ones and NaN are in none.
+        answers: `(n_samples,)` joint index answered, -1 = abstained: what subgroups are scored by; default the soft
+            route's.
         vote: a name in VOTES or a function, across each expert's voters.
         metric: macro_f1 or accuracy, that verdicts are by.
         n_boot: draws of people.
@@ -112,6 +115,8 @@ def diagnose(
     columns = _check_columns(subgroups or {}, ids)
     if groups is not None:
         check_length(groups, ids, "a group", WHO)
+    if answers is not None:
+        check_length(answers, ids, "an answer", WHO)
     everyone = None if groups is None else np.asarray(groups).astype(np.str_)
     scored = _Photos(schema, same, *_labels(truth, everyone, keep))
     scorer = Scorer(scored.groups, n_boot, seed)
@@ -128,7 +133,8 @@ def diagnose(
     for question in questions:
         belief, routed = soft.gates[question.node], routed_states(hard.gates[question.node])
         tables.add(question, scored, known, belief, routed, scorer, metric)
-    right = (soft.joint.labels() == scored.joint).astype(np.int64)
+    said = soft.joint.labels() if answers is None else np.asarray(answers, dtype=np.int64)[keep]
+    right = (said == scored.joint).astype(np.int64)
     divisions = [*_divisions(scored, questions), *divide_by_columns(_select(columns, keep))]
     lowest, n_small = score_subgroups(right, divisions, scored.groups, scorer)
     diversity = [
@@ -152,6 +158,7 @@ def diagnose(
         routers=tuple(tables.routers),
         subgroups=tuple(lowest),
         n_small_subgroups=n_small,
+        subgroups_of=SOFT_ANSWERS if answers is None else GIVEN_ANSWERS,
         diversity=tuple(one for one in diversity if one is not None),
         left_out=left_out | tables.left_out,
     )

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+SOFT_ANSWERS, GIVEN_ANSWERS = "the soft route's answers", "the answers given"
+
+
 @dataclass(frozen=True)
 class Diagnosis:
     """Where the errors of a conditional ensemble come from, and what to do about them.
@@ -35,8 +38,9 @@ class Diagnosis:
         n_groups: people; None = not known, so no intervals and no verdicts.
         scores, gaps: of the structures that the experts allow, on the joint class.
         children, errors, cross, specialising, routers: one or more rows for each conditioned node.
-        subgroups: lowest joint accuracy first, by the soft chain.
+        subgroups: lowest joint accuracy first, of the answers that `subgroups_of` names.
         n_small_subgroups: those with too few people to be among them.
+        subgroups_of: whose answers, in words: the soft route's, or those that `diagnose` was given.
         diversity: of the experts with several voters.
         left_out: what could not be told -> why.
     """
@@ -57,6 +61,7 @@ class Diagnosis:
     routers: tuple[RouterReport, ...]
     subgroups: tuple[Subgroup, ...]
     n_small_subgroups: int
+    subgroups_of: str
     diversity: tuple[Diversity, ...]
     left_out: dict[str, str]
 

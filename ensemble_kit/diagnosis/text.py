@@ -221,7 +221,7 @@ def _specialising(rows: Sequence[Specialising], parents: Sequence[str]) -> str:
 def _subgroups(found: Diagnosis) -> str:
     cells = [_subgroup(row) for row in found.subgroups[:10]]
     small = f"; {found.n_small_subgroups} more have too few people" if found.n_small_subgroups else ""
-    title = f"Lowest joint accuracy, of {len(found.subgroups)} subgroups{small}"
+    title = f"Lowest joint accuracy of {found.subgroups_of}, of {len(found.subgroups)} subgroups{small}"
     return _table(title, ["", "photos", "people", "accuracy", "against all photos"], cells)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ensemble_kit.arrays import IdArray
+from ensemble_kit.arrays import IdArray, IntArray
 from ensemble_kit.data.rows import Rows, read_rows
 from ensemble_kit.diagnosis import Diagnosis, diagnose
 from ensemble_kit.errors import DataError, UsageError, nearest
@@ -32,6 +32,7 @@ def diagnose_target(
     data: Path | None = None,
     subgroups: Sequence[str] = (),
     fallback: str | None = None,
+    said: IntArray | None = None,
     **options: Any,
 ) -> Diagnosis:
     """Diagnoses a run on its evaluation photos (out of fold where their answers are not known), or a prediction set.
@@ -44,6 +45,7 @@ def diagnose_target(
         data: the data set; a run knows its own.
         subgroups: names of columns, of `people`, of `answers`, or, out of fold, of the run's samples.csv.
         fallback: refuse or pooled; default the run's or the recipe's.
+        said: `(n_samples,)` joint index answered, as `diagnose` takes `answers`.
         options: vote, metric, n_boot, seed, as `diagnose` takes them.
 
     Raises:
@@ -70,6 +72,7 @@ def diagnose_target(
         photos.ids,
         groups=photos.groups,
         subgroups={name: read_column(name, tables, photos.ids, photos.groups) for name in subgroups},
+        answers=said,
         fallback=fallback or missing,  # type: ignore[arg-type]
         scored_on=photos.scored_on,
         **options,

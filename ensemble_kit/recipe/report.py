@@ -119,6 +119,7 @@ def gather_report(
     if scored is not None:
         votes = parts.get("votes", lambda: _votes(run, scored, n_boot)) or []
         asked: dict[str, Any] = {"subgroups": subgroups, "n_boot": n_boot, "vote": combine_of(run)["vote"]}
+        asked["said"] = None if reading is None else reading.labels
         diagnosis = parts.get(
             "diagnosis", lambda: diagnose_target(run.folder, recipe, **where, **asked), bool(subgroups)
         )

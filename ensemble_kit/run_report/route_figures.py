@@ -8,8 +8,9 @@ import numpy as np
 
 from ensemble_kit.diagnosis import Diagnosis
 from ensemble_kit.diagnosis.findings import CrossCell, RouterReport
+from ensemble_kit.diagnosis.report import GIVEN_ANSWERS
 from ensemble_kit.pages.charts import Bar, draw_bars, draw_differences, draw_flow, draw_shares
-from ensemble_kit.pages.numbers import difference, estimate, score
+from ensemble_kit.pages.numbers import difference, estimate, listing, score
 from ensemble_kit.run_report import route_sentences as say
 from ensemble_kit.run_report.facts import RunReport, ShiftFacts, VoteFacts
 from ensemble_kit.run_report.layout import Column, Figure, Numbers, Section
@@ -138,7 +139,8 @@ def _router_numbers(router: RouterReport) -> Numbers:
 def _errors(router: RouterReport, found: Diagnosis) -> Figure:
     splits = [one for one in found.errors if one.node == router.node and (one.n_errors or not one.state)]
     whole, states = splits[0], sorted(splits[1:], key=lambda one: -one.n_errors)[:MOST_STATES]
-    title, sentence = f"Where errors in {router.node} come from", say.on_errors(whole)
+    what = listing([*router.parents, router.node], "or")
+    title, sentence = f"Where errors in {what} come from", say.on_errors(whole, router.parents)
     names = ["wrong expert", "wrong route", "both"]
     kept = [whole, *states]
     rows = [
@@ -311,5 +313,9 @@ def subgroups_section(report: RunReport) -> Section:
     heads += [("joint accuracy", "number"), ("against all photos", "number")]
     figure = Figure(title, sentence, draw_bars(bars, title, sentence), Numbers("Every subgroup", heads, rows))
     small = f" {found.n_small_subgroups} with too few people are left out." if found.n_small_subgroups else ""
-    says = [f"The differences from all photos hold for all {len(found.subgroups)} subgroups together.{small}"]
+    own = f"the run's own answers ({report.read_as})" if found.subgroups_of == GIVEN_ANSWERS else found.subgroups_of
+    says = [
+        f"Joint accuracy of {own}, everywhere and on all photos. The differences from all photos hold for all "
+        f"{len(found.subgroups)} subgroups together.{small}"
+    ]
     return Section("subgroups", "Subgroups", "Worst subgroups", says, [figure])

@@ -104,11 +104,11 @@ def state_name(router: RouterReport, number: int) -> str:
     return " ".join(part.split("=", 1)[-1] for part in router.states[number].split(" "))
 
 
-def on_errors(split: ErrorSplit) -> str:
-    """Where the errors of a node come from: the routes or the experts."""
-    n = split.n_errors
+def on_errors(split: ErrorSplit, parents: Sequence[str]) -> str:
+    """Where the errors of a node or of its route come from: the routes or the experts."""
+    n, what = split.n_errors, listing([*parents, split.node], "or")
     if not n:
-        return f"No photo is wrong in {split.node} or on the way to it."
+        return f"No photo is wrong in {what}."
     shares = {
         "the right expert was asked and was wrong": split.wrong_expert,
         "the route was wrong and the right expert would have known": split.wrong_route,
@@ -116,7 +116,10 @@ def on_errors(split: ErrorSplit) -> str:
     }
     order = sorted(shares, key=lambda name: -shares[name])
     parts = [f"in {percent(shares[name] / n, 0)} {name}" for name in order if shares[name]]
-    return f"Of {count(n, 'error')}, {listing(parts)}."
+    text = f"Of {count(n, 'photo')} wrong in {what}, {listing(parts)}"
+    return (
+        f"{text}; in {split.lucky:,} of them {split.node} came out right all the same." if split.lucky else f"{text}."
+    )
 
 
 def on_cross(cells: Sequence[CrossCell]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
@@ -19,10 +20,12 @@ from typer.testing import CliRunner
 import ensemble_kit as ek
 from ensemble_kit.cli import app
 from ensemble_kit.errors import DataError, EnsembleKitError, UsageError
+from ensemble_kit.predictions import load_predictions
 from ensemble_kit.recipe.evaluate import evaluate_target
 from ensemble_kit.recipe.load import load_recipe
 from ensemble_kit.recipe.report import gather_report, report_run
 from ensemble_kit.run_report import RunReport
+from ensemble_kit.runs import Run
 
 EVIL = "<script>alert(1)</script>\"'&"
 
@@ -58,6 +61,34 @@ def test_scores_are_those_of_evaluate_and_diagnose(run: Path, found: RunReport) 
     assert same.joint.macro_f1 == pytest.approx(joint.score.macro_f1)
     assert found.scored_on == "the evaluation photos"
     assert (found.n_scored, found.n_scored_people) == (90, 30)
+
+
+def test_subgroups_are_those_of_the_run_s_own_answers(tmp_path: Path) -> None:
+    """The hard route's: the gallery, the submission and the page's headline count the same photos as wrong."""
+    schema = faces()
+    folder = make_run(tmp_path / "run", schema, strength=1.0)
+    found = gather_report(folder, answers=folder / "answers.csv", people=folder / "people.csv", n_boot=10)
+    run = Run.open(folder)
+    experts = load_predictions(run.predictions_folder("eval"))
+    said, soft = (
+        ek.ConditionalEnsemble(schema, run.graph, experts).combine(route=route).joint for route in ("hard", "soft")
+    )
+    truth = dict(csv.reader((folder / "answers.csv").read_text("utf-8").splitlines()))
+    joint = np.array([int(truth[name]) for name in said.ids.tolist()])
+    assert (said.labels() != soft.labels()).any()
+    right, true = said.labels() == joint, schema.decode(joint)
+    true["joint class"] = joint
+    names = {a.name: a.classes for a in schema.attributes} | {"joint class": tuple(schema.joint_names())}
+    assert found.diagnosis is not None
+    rows = [one for one in found.diagnosis.subgroups if one.kind in names]
+    assert len(rows) > 5
+    for one in rows:
+        own = right[true[one.kind] == names[one.kind].index(one.name)].mean()
+        assert one.accuracy == pytest.approx(own)
+        assert one.gap.value == pytest.approx(own - right.mean())
+    assert found.answers[0].score.accuracy == pytest.approx(right.mean())
+    text, _ = page_of(folder, tmp_path / "p.html", answers=folder / "answers.csv")
+    assert "Joint accuracy of the run&#39;s own answers (hard route, soft vote" in text
 
 
 def test_the_data_the_curves_and_the_settings_are_the_run_s(found: RunReport) -> None:

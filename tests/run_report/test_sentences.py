@@ -108,6 +108,25 @@ def test_the_most_frequent_mistake_is_named(rows: list[list[int]]) -> None:
 
 
 @given(matrices)
+def test_the_share_of_a_mistake_is_that_of_the_true_class(rows: list[list[int]]) -> None:
+    table, n = np.array(rows), len(rows)
+    wrong = table[:, :n] * (1 - np.eye(n, dtype=int))
+    assume(bool(wrong.any()))
+    i, j = np.unravel_index(wrong.argmax(), wrong.shape)
+    told = f"{percent(wrong[i, j] / table[i].sum())} of all class {i}"
+    assert told in say.on_confusion(answered(rows))
+
+
+def test_a_mistake_of_half_a_class_is_told_as_half_of_it() -> None:
+    """Whatever the class that it is called: 30 of 60, not 30 of the 90 that are called so."""
+    text = say.on_confusion(answered([[30, 30, 0], [0, 60, 0]]))
+    assert (
+        text
+        == "30 of 120 photos got a wrong class; most often class 0 is called class 1: 30 photos, 50.0 % of all class 0."
+    )
+
+
+@given(matrices)
 def test_the_class_found_best_and_the_one_found_worst_are_named(rows: list[list[int]]) -> None:
     facts = answered(rows)
     text = say.on_classes(facts)
@@ -214,10 +233,15 @@ def test_the_widest_stream_astray_is_named(rows: list[list[int]]) -> None:
 
 @given(small, small, small)
 def test_errors_are_told_by_their_largest_part_first(route: int, expert: int, both: int) -> None:
-    text = routes.on_errors(ErrorSplit("age", "", 200, 200 - route - expert - both, route, expert, both, 0))
-    if not route + expert + both:
-        assert "No photo is wrong" in text
+    lucky = route // 2
+    split = ErrorSplit("age", "", 200, 200 - route - expert - both, route, expert, both, lucky)
+    text = routes.on_errors(split, ["mask", "gender"])
+    n = route + expert + both
+    if not n:
+        assert text == "No photo is wrong in mask, gender or age."
         return
+    assert text.startswith(f"Of {n} photo{'' if n == 1 else 's'} wrong in mask, gender or age, in ")
+    assert text.endswith(f"; in {lucky} of them age came out right all the same.") == bool(lucky)
     parts = {"the right expert was asked": expert, "the route was wrong": route, "both were": both}
     places = [text.find(words) for words in sorted(parts, key=lambda words: -parts[words]) if parts[words]]
     assert places == sorted(places)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,7 +159,11 @@ class Answerer:
         self.photos: Mapping[Geometry, ByteArray] = {}
         self.readable: BoolArray = np.zeros(0, dtype=np.bool_)
         self.said: dict[Path, FloatArray] = {}
-        self.ensemble = self._ensemble(np.zeros(0, dtype=np.str_))  # a state without an expert is said before any work
+        names = dict.fromkeys(expert for expert, _ in self.voters)
+        groups = [[voter for (expert, _), voter in self.voters.items() if expert == name] for name in names]
+        experts = [self._predictions(group, np.zeros(0, dtype=np.str_), None, self.schema) for group in groups]
+        self.ensemble = ConditionalEnsemble(self.schema, graph, experts, fallback=fallback)
+        """On no photo: a state without an expert is said before any work, and the plan is made once."""
 
     def answer(
         self,
@@ -198,7 +202,7 @@ class Answerer:
                 self.counts.decoded += n_decoded
                 rows = slice(start, start + len(next(iter(photos.values()))))
                 self._look_at(photos, rows.stop - rows.start, [row - start for row, _ in found])
-                combined = self._ensemble(table.ids[rows]).combine(**how, missing="abstain", fill=self._fill)
+                combined = self._ensemble(table.ids[rows], _unasked).combine(**how, missing="abstain", fill=self._fill)
                 joint[rows] = combined.joint.layers[0]
                 for expert, count in combined.counts.items():
                     self.counts.photos[expert] = self.counts.photos.get(expert, 0) + count
@@ -237,7 +241,7 @@ class Answerer:
                     yield found[0][1]
                     continue
                 self._look_at(photos, 1, [])
-                ensemble = self._ensemble(one.ids)
+                ensemble = self._ensemble(one.ids, _empty)
                 yield ensemble.combine(**how, missing="abstain", fill=self._fill), ensemble.experts
 
     def _fitting_window(self) -> int:
@@ -251,12 +255,16 @@ class Answerer:
         self.readable = np.ones(n_photos, dtype=np.bool_)
         self.readable[list(bad)] = False
 
-    def _ensemble(self, ids: IdArray) -> ConditionalEnsemble:
-        """The experts on photos of which nothing is computed yet."""
-        names = dict.fromkeys(expert for expert, _ in self.voters)
-        groups = [[voter for (expert, _), voter in self.voters.items() if expert == name] for name in names]
-        experts = [self._predictions(group, ids, None, self.schema) for group in groups]
-        return ConditionalEnsemble(self.schema, self.graph, experts, fallback=self.fallback)
+    def _ensemble(self, ids: IdArray, make: Callable[[tuple[int, int]], FloatArray]) -> ConditionalEnsemble:
+        """The experts on photos of which nothing is computed yet.
+
+        Args:
+            make: an array of NaN of a shape, for each voter.
+        """
+        experts = self.ensemble.experts
+        return self.ensemble.on(
+            [one.on(ids, [make((len(ids), len(one.classes))) for _ in one.voters]) for one in experts]
+        )
 
     def _predictions(
         self, voters: Sequence[Voter], ids: IdArray, layers: list[FloatArray] | None, schema: Schema
@@ -266,7 +274,7 @@ class Answerer:
         shape = len(ids), len(head.classes)
         return Predictions(
             [schema[name] for name in head.attributes],
-            [np.full(shape, np.nan, dtype=np.float32) for _ in voters] if layers is None else layers,
+            [_empty(shape) for _ in voters] if layers is None else layers,
             ids,
             condition=condition,
             classes=head.classes,
@@ -276,17 +284,22 @@ class Answerer:
             checked=True,
         )
 
-    def _fill(self, expert: Predictions, names: Sequence[str], rows: IntArray) -> None:
-        """Runs the voters of an expert on rows of the window that are not computed yet."""
+    def _fill(self, expert: Predictions, names: Sequence[str], rows: IntArray) -> Predictions:
+        """The expert with its voters run on rows of the window that are not computed yet."""
+        if not expert.layers[0].flags.writeable:  # asked for the first time
+            expert = expert.on(expert.ids, [_empty(layer.shape) for layer in expert.layers])
         for name in names:
             layer = expert.layers[expert.voters.index(name)]
             fresh = rows[np.isnan(layer[rows, 0]) & self.readable[rows]]
             if len(fresh):
                 voter = self.voters[expert.describe(), name]
                 probs = self._run(voter, fresh)[:, slice(*voter.head.outputs)]
-                schema = Schema(*expert.attributes)
-                own = self._predictions([voter], expert.ids[fresh], [probs], schema).in_classes_of(schema)
-                layer[fresh] = own.layers[0]
+                if voter.head.edges or voter.head.collapse:
+                    schema = Schema(*expert.attributes)
+                    own = self._predictions([voter], expert.ids[fresh], [probs], schema).in_classes_of(schema)
+                    probs = own.layers[0]
+                layer[fresh] = probs
+        return expert
 
     def _run(self, voter: Voter, rows: IntArray) -> FloatArray:
         """`(len(rows), n_columns)` of all heads of the voter's checkpoint; what another head asked for is kept."""
@@ -309,3 +322,12 @@ class Answerer:
         window = self.photos[geometry(preprocess)]
         how = (self.batch_size, rows, spans, self.views, self.fitting)
         return predict_probs(self.loaded[path], window, preprocess, self.forms.compute, *how)
+
+
+def _empty(shape: tuple[int, ...]) -> FloatArray:
+    return np.full(shape, np.nan, dtype=np.float32)
+
+
+def _unasked(shape: tuple[int, ...]) -> FloatArray:
+    """The same without memory, to be read only: most experts are asked for none of the photos."""
+    return np.broadcast_to(np.float32(np.nan), shape)

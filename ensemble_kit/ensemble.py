@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, Literal
 
@@ -124,6 +125,23 @@ class ConditionalEnsemble:
         self.ids = first.ids
         self._checked = Checked()
         self._rows = {number: self._join(self.experts[number]) for number in self.plan.used}
+
+    def on(self, experts: Sequence[Predictions]) -> ConditionalEnsemble:
+        """The same plan with the same experts, in this order, on other photos; all on the same, in one order.
+
+        Args:
+            experts: each `self.experts[number].on(ids, layers)`.
+
+        Raises:
+            DataError: ids that come twice.
+        """
+        found = copy(self)
+        found.experts = tuple(experts)
+        found.ids = found.experts[self.plan.used[0]].ids
+        check_unique(found.ids, f"ids of {found.experts[self.plan.used[0]].describe()}")
+        found._checked = Checked()
+        found._rows = dict.fromkeys(self.plan.used)
+        return found
 
     def _join(self, expert: Predictions) -> IntArray | None:
         return match_ids(expert.ids, self.ids, expert.describe(), "predict all experts on the same photos")

@@ -188,10 +188,9 @@ def _extend(
     """Prefixes times the answers of the node's experts `(n_after, n_rows)`, the rows where one abstains, and those
     in which the possible classes have so little that float32 cannot tell their shares."""
     n_rows = prefixes.shape[1]
-    longer = np.empty((step.n_after, n_rows), dtype=prefixes.dtype)
+    longer = np.zeros((step.n_after, n_rows), dtype=prefixes.dtype)
     abstains, is_faint = np.zeros(n_rows, dtype=np.bool_), np.zeros(n_rows, dtype=np.bool_)
-    for number in sorted({part.expert for part in step.parts}):
-        parts = [part for part in step.parts if part.expert == number]
+    for number, parts in step.parts_of.items():
         if number < 0:
             for part in parts:
                 longer[part.after] = prefixes[part.before]
@@ -199,31 +198,24 @@ def _extend(
         needed = is_open[step.expert_of_state == number].any(axis=0)
         rows = np.flatnonzero(needed)
         if not len(rows):
-            for part in parts:
-                longer[part.after] = 0
             continue
-        answers = _pull(read, number, rows, n_rows, prefixes.dtype)
+        values = read(number, rows)
+        answers = np.ascontiguousarray(values.T, dtype=prefixes.dtype)
+        is_some = len(values) < n_rows  # the others stay 0: what is computed grows with the rows that were asked
         silent = highest_belief(answers) <= 0
-        abstains |= silent if len(rows) == n_rows else silent & needed
+        abstains[rows if is_some else slice(None)] |= silent if is_some else silent & needed
         for part in parts:
             chosen, total = _possible(answers, part)
             if total is not None and total.dtype != np.float64:
-                is_faint |= (total < FAINT) & needed
+                is_faint[rows if is_some else slice(None)] |= total < FAINT if is_some else (total < FAINT) & needed
             for after, before, place in part.triples:
-                np.multiply(prefixes[before], chosen[place], out=longer[after])
+                if is_some:
+                    longer[after, rows] = prefixes[before].take(rows) * chosen[place]
+                else:
+                    np.multiply(prefixes[before], chosen[place], out=longer[after])
     if abstains.any():
         longer[:, abstains] = 0
     return longer, abstains, is_faint
-
-
-def _pull(read: Read, number: int, rows: IntArray, n_rows: int, dtype: DTypeLike) -> FloatArray:
-    """`(n_classes, n_rows)`; zero in the rows that are not needed, which may not have been computed."""
-    values = read(number, rows)
-    if len(values) == n_rows:
-        return np.ascontiguousarray(values.T, dtype=dtype)
-    answers = np.zeros((values.shape[1], n_rows), dtype=dtype)
-    answers[:, rows] = values.T
-    return answers
 
 
 def _possible(answers: FloatArray, part: Part) -> tuple[FloatArray, FloatArray | None]:

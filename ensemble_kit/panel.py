@@ -29,9 +29,10 @@ LEAST_WEIGHT = 1e-6
 """Smaller weights times small probabilities leave the range of float32."""
 
 
-Fill = Callable[[Predictions, Sequence[str], IntArray], None]
+Fill = Callable[[Predictions, Sequence[str], IntArray], Predictions | None]
 """(expert, names of its voters that count, row numbers): called before these rows are read. It may write them into the
-expert's layers: a network that runs only on photos whose route asks for it."""
+expert's layers: a network that runs only on photos whose route asks for it. Or it gives the expert with other layers,
+to be read from then on, so that an expert that is never asked needs no memory."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,8 @@ class Panel:
     def _ask_fill(self, number: int, rows: IntArray, voters: Iterable[int]) -> None:
         if self.fill is not None:
             expert, join, photos = self.experts[number], self.rows[number], self._number(rows)
-            self.fill(expert, [expert.voters[voter] for voter in voters], photos if join is None else join[photos])
+            names = [expert.voters[voter] for voter in voters]
+            self.experts[number] = self.fill(expert, names, photos if join is None else join[photos]) or expert
 
     def _layers(self, number: int, rows: IntArray | slice, voters: Sequence[int]) -> tuple[list[FloatArray], bool]:
         """`(len(rows), n_classes)` of each voter, and whether it is known that no row is all zeros.

@@ -61,6 +61,14 @@ class Step:
     n_after: int
     parts: tuple[Part, ...]
 
+    @cached_property
+    def parts_of(self) -> dict[int, list[Part]]:
+        """The parts of each expert, by its number."""
+        found: dict[int, list[Part]] = {}
+        for part in sorted(self.parts, key=lambda part: part.expert):
+            found.setdefault(part.expert, []).append(part)
+        return found
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tiny_training import BACKBONES, SCHEMA, draw_table, folds_of, make_job, make_photos
 
-from ensemble_kit import inference
+from ensemble_kit import answering, inference
 from ensemble_kit.answering import Answered, Answerer, answer_table
 from ensemble_kit.calibration import Temperature
 from ensemble_kit.data.decode import decode_photo
@@ -131,6 +131,25 @@ def test_a_zero_weight_and_an_idle_expert_cost_nothing(world: World) -> None:
     )
     assert alone.counts.loaded == 4  # one checkpoint each of mask, gender and the two age experts
     assert alone.counts.forwards == 3 * (len(world.eval) - 1)  # one photo cannot be read
+
+
+def test_an_expert_that_is_not_asked_takes_no_memory(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Answerer(world.checkpoints, SCHEMA, GRAPH, device="cpu", precision="fp32", backbones=BACKBONES)
+    made: list[tuple[int, ...]] = []
+
+    def counted(shape: tuple[int, ...]) -> Any:
+        made.append(shape)
+        return np.full(shape, np.nan, dtype=np.float32)
+
+    def only_worn(belief: Any) -> Any:
+        return np.where(np.arange(belief.shape[1]) == 0, 1.0, 0.0) * np.ones_like(belief)
+
+    monkeypatch.setattr(answering, "_empty", counted)
+    for route, n_asked in ((only_worn, 3), ("soft", 4)):  # of mask, gender and two age experts
+        made.clear()
+        counts = own.answer(world.eval, route=route).counts
+        assert sum(n > 0 for n in counts.photos.values()) == n_asked
+        assert len(made) == 2 * n_asked
 
 
 def test_an_unreadable_photo_has_no_answer_and_a_line(world: World) -> None:

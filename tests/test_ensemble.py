@@ -502,3 +502,36 @@ def test_many_states_of_one_class_stand_in_one_line() -> None:
     assert text.splitlines()[-1].split("  ")[-1] == "(one possible class)"
     assert text.count("one possible class") == 1
     assert "5 further states" in text
+
+
+def test_the_same_plan_serves_other_photos() -> None:
+    experts, others = faces(n_samples=9, pooled=True), faces(n_samples=14, pooled=True, seed=5)
+    first = ConditionalEnsemble(SCHEMA, FACE_GRAPH, experts)
+    found = first.on([own.on(other.ids, other.layers) for own, other in zip(first.experts, others, strict=True)])
+    expected = ConditionalEnsemble(SCHEMA, FACE_GRAPH, others)
+    for route in ("hard", "soft"):
+        np.testing.assert_array_equal(found.combine(route=route).joint.probs, expected.combine(route=route).joint.probs)
+    assert first.ids.tolist() == experts[0].ids.tolist()
+    twice = np.array(["a", "a"])
+    with pytest.raises(DataError, match="ids of"):
+        first.on([own.on(twice, [layer[:2] for layer in own.layers]) for own in first.experts])
+
+
+def test_what_fills_an_expert_may_give_it_other_layers() -> None:
+    experts = faces(n_samples=30)
+    asked: list[str] = []
+
+    def fill(expert: Predictions, names: Sequence[str], rows: Any) -> Predictions:
+        (full,) = (own for own in experts if own.describe() == expert.describe())
+        asked.append(expert.describe())
+        layers = [np.full(layer.shape, np.nan) for layer in full.layers]
+        for name in names:
+            layers[full.voters.index(name)][rows] = full.layers[full.voters.index(name)][rows]
+        return expert.on(expert.ids, layers)
+
+    none = [own.on(own.ids, [np.broadcast_to(np.nan, layer.shape) for layer in own.layers]) for own in experts]
+    ensemble = ConditionalEnsemble(SCHEMA, FACE_GRAPH, none)
+    expected = ConditionalEnsemble(SCHEMA, FACE_GRAPH, experts).combine(route="hard", dtype="float64")
+    found = ensemble.combine(route="hard", dtype="float64", fill=fill)
+    np.testing.assert_array_equal(found.joint.probs, expected.joint.probs)
+    assert asked

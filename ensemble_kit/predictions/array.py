@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal
@@ -128,8 +129,19 @@ class Predictions:
         for name in chosen:
             if name not in self.voters:
                 raise UsageError(f'{self.describe()}: no voter "{name}"{nearest(name, self.voters)}')
-        layers = [self.layers[self.voters.index(name)] for name in chosen]
-        return self._with(layers=layers, voters=chosen, checked=True)
+        if len(set(chosen)) != len(chosen) or not chosen:
+            raise UsageError(f"{self.describe()}: expected distinct voter names, found {chosen}")
+        found = copy(self)
+        object.__setattr__(found, "layers", tuple(self.layers[self.voters.index(name)] for name in chosen))
+        object.__setattr__(found, "voters", tuple(chosen))
+        return found
+
+    def on(self, ids: IdArray, layers: Sequence[FloatArray]) -> Predictions:
+        """The same expert on other photos, nothing looked at: an array of texts, and an array a voter of one shape."""
+        found = copy(self)
+        object.__setattr__(found, "layers", tuple(layers))
+        object.__setattr__(found, "ids", ids)
+        return found
 
     def with_voters(self, names: Sequence[str]) -> Predictions:
         """The same expert with its voters called otherwise."""

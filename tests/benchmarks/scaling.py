@@ -112,7 +112,9 @@ def taxonomy(n_kinds: int) -> ek.Schema:
 
 def see_colours(network: nn.Module, preprocess: Preprocess, n_kinds: int) -> None:
     """Makes a network take the kind whose colour is nearest: linear in the photo's mean colour."""
-    first, _, second, _ = network.backbone
+    body: Any = network.backbone
+    head: Any = network.head
+    first, _, second, _ = body
     with torch.no_grad():
         for layer in (first, second):
             nn.init.dirac_(layer.weight)
@@ -120,9 +122,9 @@ def see_colours(network: nn.Module, preprocess: Preprocess, n_kinds: int) -> Non
         first.bias += BRIGHT
         mean, std = (torch.tensor(values, dtype=torch.float64) for values in (preprocess.mean, preprocess.std))
         wanted = (torch.from_numpy(colours(n_kinds)) / 255 - mean) / std
-        network.head.weight.zero_()
-        network.head.weight[:, :3] = SHARP * 2 * wanted
-        network.head.bias[:] = -SHARP * ((wanted**2).sum(dim=1) + 2 * BRIGHT * wanted.sum(dim=1))
+        head.weight.zero_()
+        head.weight[:, :3] = SHARP * 2 * wanted
+        head.bias[:] = -SHARP * ((wanted**2).sum(dim=1) + 2 * BRIGHT * wanted.sum(dim=1))
 
 
 def write_checkpoints(folder: Path, schema: ek.Schema, n_experts: int, n_folds: int) -> list[Path]:

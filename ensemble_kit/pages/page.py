@@ -95,13 +95,13 @@ def refuse_path(path: str | Path, inputs: Iterable[str | Path | None] = ()) -> N
     """
     target = Path(path)
     if any(target.resolve() == Path(one).resolve() for one in inputs if one is not None):
-        raise UsageError(f"{path}: is read for this page and would be overwritten by it; name another file with -o")
+        raise UsageError(f"{path}: is read for this page and would be overwritten by it; name another file")
     if target.is_dir():
         raise UsageError(
             f"{path}: expected the name of a page, found a folder; name a file in it, as {target.name}.html"
         )
     if target.exists() and not _is_page(target):
-        raise UsageError(f"{path}: is there and is no page; name another file with -o, or remove it")
+        raise UsageError(f"{path}: is there and is no page; name another file, or remove it")
 
 
 def _is_page(path: Path) -> bool:

@@ -215,6 +215,7 @@ def test_compare_writes_a_page_and_photos_only_where_asked(ens: Ens, folder: Pat
         (["--html", "x.html", "--photos", "nowhere"], 3, "expected the folder with the photos"),
         (["--html", "x.html", "--photos", "empty"], 3, "none of the photos is there"),
         (["--html", "notes.txt"], 2, "is no page"),
+        (["--html", "rows.html", "--rows", "rows.html"], 2, "is read for this page"),
     ],
 )
 def test_compare_refuses_pages_that_cannot_be(
@@ -225,6 +226,7 @@ def test_compare_refuses_pages_that_cannot_be(
     done = ens("compare", folder / "a.csv", folder / "b.csv", *words, cwd=tmp_path)
     assert (done.code, done.err.count("\n")) == (code, 1)
     assert told in done.err
+    assert " -o" not in done.err  # which it does not have
     assert not (tmp_path / "x.html").exists()
 
 

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import Ens
+
+from ensemble_kit.explaining.looking import Looker, Wanted
+from ensemble_kit.gallery.heat import heat_requests
+from ensemble_kit.recipe.gallery import gallery_heat, gather_gallery
+from ensemble_kit.runs import Run
 
 RUN = "runs/face_mask"
 
@@ -83,6 +90,39 @@ def test_maps_of_where_the_expert_looked(ens: Ens, trained: Path, tmp_path: Path
     assert done.code == 0, done.err
     assert json.loads(done.out)["n_heat"] == 2
     assert "what spoke for" in page.read_text("utf-8")
+
+
+def test_a_held_out_photo_is_looked_at_by_the_checkpoint_that_never_saw_its_person(trained: Path) -> None:
+    """Of a training photo the fold's own map, which is another one than that of all checkpoints or of the other fold;
+    of an evaluation photo that of all checkpoints."""
+    pytest.importorskip("captum")
+    run = Run.open(trained / RUN)
+    found = gather_gallery(run, part="train", photos=True)
+    fold_of = dict(zip(run.table.ids.tolist(), run.folds.tolist(), strict=True))
+    assert found.places is not None
+    requests = []
+    for fold in (0, 1):
+        row = next(row for row, name in enumerate(found.facts.ids.tolist()) if fold_of[name] == fold)
+        path = found.places[row].path
+        assert path is not None
+        (request,) = [one for one in heat_requests(found.facts, row, path) if one.expert == "mask"] or [
+            replace(heat_requests(found.facts, row, path)[0], expert="mask", attributes=("mask",), classes=("worn",))
+        ]
+        assert request.fold == fold
+        requests.append(request)
+    maps = gallery_heat(run, run.schema, device="cpu", threads=1)([*requests, replace(requests[0], fold=None)])
+    asked: list[tuple[int, list[int] | None]] = [(0, [0]), (1, [1]), (0, None)]
+    for one, (number, folds) in zip(maps, asked, strict=True):
+        own = requests[number]
+        wanted = [Wanted(own.path, own.expert, own.attributes, own.classes)]
+        by = {
+            str(some): Looker(run.checkpoints(), run.schema, folds=some, device="cpu", threads=1)(wanted)[0]
+            for some in ([0], [1], None)
+        }
+        assert one is not None
+        for some, other in by.items():
+            assert other is not None
+            assert np.allclose(one, other, atol=1e-5) == (some == str(folds)), (number, some)
 
 
 def test_what_is_not_predicted_yet_is_named(ens: Ens, trained: Path, tmp_path: Path) -> None:

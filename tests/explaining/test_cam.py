@@ -124,6 +124,7 @@ def test_a_bright_spot_is_found_where_it_is() -> None:
         found = np.unravel_index(int(heat.argmax()), heat.shape)
         assert abs(found[0] - down - 1) <= 2
         assert abs(found[1] - across - 1) <= 2
+        assert heat[down + 1, 15 - (across + 1)] < 0.5  # where the mirrored photo has it
 
 
 @given(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64decode
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ensemble_kit.ensemble import ConditionalEnsemble
 from ensemble_kit.errors import UsageError
 from ensemble_kit.gallery import HeatRequest, Place, gallery_facts, take_pictures, write_gallery
 from ensemble_kit.gallery.heat import heat_requests
+from ensemble_kit.gallery.pictures import heat_picture
 from ensemble_kit.graph import Graph
 from ensemble_kit.predictions import Predictions
 from ensemble_kit.schema import Attribute, Schema
@@ -142,6 +144,25 @@ def test_maps_are_asked_for_the_experts_that_were_wrong(tmp_path: Path) -> None:
     right = int(np.flatnonzero(~case.facts.wrong)[0]) if (~case.facts.wrong).any() else None
     if right is not None:
         assert [one.attributes for one in heat_requests(case.facts, right, Path("x"))] == [("age",)]
+
+
+def test_a_map_lies_on_its_photo_as_it_was_found() -> None:
+    """Wide, hot in the upper right corner: so is the picture, which is red and nothing else."""
+    import cv2
+
+    heat = np.zeros((2, 4))
+    heat[0, 3] = 1
+    data = heat_picture(heat).partition("base64,")[2]
+    layer: Any = cv2.imdecode(np.frombuffer(b64decode(data), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert layer.shape == (80, 160, 4)
+    assert np.unravel_index(int(layer[..., 3].argmax()), (80, 160)) > (0, 100)
+    strong = {
+        name: int(layer[row, column, 3]) for name, row, column in (("here", 10, 150), ("below", 70, 150), ("left", 10, 10))
+    }
+    assert strong["here"] > 150
+    assert max(strong["below"], strong["left"]) < 30
+    blue, _, red = layer[10, 150, :3].tolist()
+    assert red > 200 > 60 > blue
 
 
 def test_a_page_replaces_pages_only(tmp_path: Path) -> None:

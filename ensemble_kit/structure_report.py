@@ -215,6 +215,19 @@ def wrap(text: str, width: int = WIDTH) -> str:
     return textwrap.fill(text, width, subsequent_indent="  ", break_long_words=True, break_on_hyphens=False)
 
 
+def on_or_below(first: str, more: str, width: int = WIDTH) -> str:
+    """A line that ends in a path, never cut, and what is said of it: behind it where it fits, else below, indented.
+
+    Examples:
+        >>> print(on_or_below("report: a/b.html", "(no photos in it)", width=24))
+        report: a/b.html
+          (no photos in it)
+    """
+    if not more or len(first) + 1 + len(more) <= width:
+        return f"{first} {more}".rstrip()
+    return f"{first}\n" + "\n".join("  " + line for line in wrap(more, width - 2).splitlines())
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, width: int = WIDTH) -> str:
     """Aligned columns two spaces apart: the first `left` ones to the left, the others to the right.
 

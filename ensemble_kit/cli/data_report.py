@@ -66,12 +66,13 @@ def report(
         print(as_json(facts.to_json()))
         return
     from ensemble_kit.data_report.sentences import said_first, said_holdings
+    from ensemble_kit.structure_report import WIDTH, on_or_below, wrap
 
-    print(said_holdings(facts))
+    print(wrap(said_holdings(facts)))
     for _, line in said_first(facts):
-        print(f"  {line}")
-    print(f"page: {page}" + (" (with photos)" if photos else ""))
+        print("  " + wrap(line, WIDTH - 2).replace("\n", "\n  "))
+    print(on_or_below(f"page: {page}", "(with photos)" if photos else ""))
     if suggest_fixes is not None:
         root = facts.check.data
-        print(f"{suggest_fixes}: {len(facts.suggested):,} fixes to be looked through")
+        print(on_or_below(f"{suggest_fixes}:", f"{len(facts.suggested):,} fixes to be looked through"))
         print(f"next: ens data check {root} --fixes {suggest_fixes}")

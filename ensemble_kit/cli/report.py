@@ -40,6 +40,7 @@ def report(
     from ensemble_kit.cli.printed import as_json
     from ensemble_kit.recipe.report import gather_report, report_run
     from ensemble_kit.run_report import in_short
+    from ensemble_kit.structure_report import on_or_below
 
     named = run or default_run()
     options: dict[str, Any] = {"answers": answers, "people": people, "data": data, "n_boot": n_boot}
@@ -51,7 +52,7 @@ def report(
         print(as_json(found.to_json()))
         return
     print("\n".join(in_short(found)))
-    print(f"report: {page}" + ("" if photos else " (no photos in it; --photos adds the surest wrong answers)"))
+    print(on_or_below(f"report: {page}", "" if photos else "(no photos in it; --photos adds the surest wrong answers)"))
 
 
 def add_to(app: typer.Typer) -> None:

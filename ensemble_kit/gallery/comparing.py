@@ -15,12 +15,19 @@ from markupsafe import Markup, escape
 from ensemble_kit.arrays import FloatArray, IdArray, IntArray
 from ensemble_kit.errors import UsageError
 from ensemble_kit.gallery.board import Board, Facet, Line, Order, Span, packed, packed_probs
-from ensemble_kit.gallery.comparing_text import comparison_sentences, matrix_sentence, p_text, size_sentence
+from ensemble_kit.gallery.comparing_text import (
+    comparison_sentences,
+    matrix_sentence,
+    p_text,
+    short_names,
+    size_sentence,
+)
 from ensemble_kit.gallery.page import LARGE_PHOTOS, LIMIT, SCRIPT, STYLE, board_blocks
 from ensemble_kit.gallery.pictures import Picture, Place, take_pictures
 from ensemble_kit.gallery.text import photos_sentence
 from ensemble_kit.pages import element, write_page
 from ensemble_kit.pages.numbers import count, percent, score
+from ensemble_kit.structure_report import on_or_below, wrap
 from ensemble_kit.submissions import CompareReport
 
 TEMPLATE = "gallery/templates/comparison.html"
@@ -64,12 +71,15 @@ class ComparisonPage:
 
     def text(self) -> str:
         size = self.path.stat().st_size / 1e6
-        lines = [f"page: {self.path} ({self.n_shown} of {count(self.n_differing, 'differing photo')}, {size:.1f} MB)"]
+        told = f"({self.n_shown} of {count(self.n_differing, 'differing photo')}, {size:.1f} MB)"
+        lines = [on_or_below(f"page: {self.path}", told)]
         if not self.has_photos:
             lines.append("no photos are in it; put them in with --photos DIR")
         if self.problems:
             name, problem = self.problems[0]
-            lines.append(f"{count(len(self.problems), 'photo')} could not be shown, the first is {name}: {problem}")
+            lines.append(
+                wrap(f"{count(len(self.problems), 'photo')} could not be shown, the first is {name}: {problem}")
+            )
         return "\n".join(lines)
 
 
@@ -319,7 +329,7 @@ def write_comparison(
         inputs=inputs,
         styles=[STYLE],
         scripts=[SCRIPT],
-        title=f"{Path(report.names[0]).name} and {Path(report.names[1]).name}",
+        title=" and ".join(short_names(*report.names)),
         version=version("ensemble_kit"),
         kind="Two answers side by side",
         names=report.names,

@@ -2,8 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 from ensemble_kit.pages.numbers import count, difference, listing, percent, side_of
 from ensemble_kit.submissions import CompareReport
+
+
+def short_names(a: str, b: str) -> tuple[str, str]:
+    """What two paths are called beside each other: their last parts, where these are alike the parts that differ.
+
+    Examples:
+        >>> short_names("x/a.csv", "y/b.csv"), short_names("runs/one/results/a.csv", "runs/two/results/a.csv")
+        (('a.csv', 'b.csv'), ('one', 'two'))
+        >>> short_names("a.csv", "old/a.csv"), short_names("a.csv", "a.csv")
+        (('a.csv', 'old/a.csv'), ('a.csv', 'a.csv'))
+    """
+    one, other = PurePath(a), PurePath(b)
+    if one.name != other.name or one == other:
+        return one.name or a, other.name or b
+    first, second = list(one.parts), list(other.parts)
+    while first and second and first[-1] == second[-1]:
+        first, second = first[:-1], second[:-1]
+    while first and second and first[0] == second[0]:
+        first, second = first[1:], second[1:]
+    return ("/".join(first), "/".join(second)) if first and second else (a, b)
 
 
 def comparison_sentences(report: CompareReport) -> list[str]:

@@ -17,6 +17,7 @@ from ensemble_kit.gallery.pictures import Picture, Place, heat_picture, take_pic
 from ensemble_kit.gallery.text import gallery_sentences, photos_sentence, shown_sentence
 from ensemble_kit.pages import write_page
 from ensemble_kit.pages.numbers import count
+from ensemble_kit.structure_report import on_or_below, wrap
 
 PER_BLOCK = 200
 """Photos in one piece of the page's data: a browser reads a piece when a photo of it is first looked at."""
@@ -59,7 +60,8 @@ class PageReport:
 
     def text(self) -> str:
         size = self.path.stat().st_size / 1e6
-        lines = [f"gallery: {self.path} ({self.n_photos} of {self.n_all} photos, {size:.1f} MB)"]
+        told = f"({self.n_photos} of {self.n_all} photos, {size:.1f} MB)"
+        lines = [on_or_below(f"gallery: {self.path}", told)]
         if self.n_wrong is not None:
             lines.insert(0, f"{self.n_wrong} of {self.n_all} photos are answered wrongly")
         if not self.has_photos:
@@ -68,7 +70,9 @@ class PageReport:
             lines.append(f"where the experts that decided looked: on the first {count(self.n_heat, 'photo')}")
         if self.problems:
             name, problem = self.problems[0]
-            lines.append(f"{count(len(self.problems), 'photo')} could not be shown, the first is {name}: {problem}")
+            lines.append(
+                wrap(f"{count(len(self.problems), 'photo')} could not be shown, the first is {name}: {problem}")
+            )
         return "\n".join(lines)
 
 

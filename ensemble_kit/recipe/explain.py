@@ -99,9 +99,11 @@ def explain_photos(
         backbones: backbones of one's own, by the name in the card.
 
     Raises:
-        UsageError: no such attribute, class, fold or structure; captum is not installed.
+        UsageError: no such attribute, class, fold or structure; `out` is a file; captum is not installed.
         DataError: no finished checkpoint, or a changed one.
     """
+    _refuse_file(out)
+    watcher.begin("reading the experts", len(photos))
     chosen = validated(CombineSettings, settings, "combine")
     _check_names(run, wanted or {}, attributes)
     run.verify()
@@ -120,8 +122,8 @@ def explain_photos(
     arguments = {"route": chosen.route, **combine_arguments(chosen, fitted, graph)}
     looker = _looker(checkpoints, schema, machine, threads, backbones) if draw else None
     found: list[Explained] = []
-    watcher.begin("explaining", len(photos))
     for done, (photo, table, row) in enumerate(_found(run, photos)):
+        watcher.advance(done, _progress("asking the experts", done, len(photos)))
         if isinstance(table, str):
             found.append(Explained(photo, problem=table))
         else:
@@ -135,6 +137,7 @@ def explain_photos(
                 account = account_of(photo, *told, recorders, arguments, chosen.decide, _known(run, one, folds))
                 sheet = None
                 if looker is not None:
+                    watcher.advance(done + 0.3, _progress("finding where they looked", done, len(photos)))
                     sheet = draw_sheet(looker, one.paths[0], account, wanted or {}, attributes, out, done, len(photos))
                 found.append(Explained(photo, account, sheet))
         watcher.advance(done + 1)
@@ -153,6 +156,16 @@ def heat_of(run: Run, *, threads: int | None = None, device: str = "auto") -> Ca
     from ensemble_kit.explaining.looking import Looker
 
     return Looker(run.checkpoints(), run.schema, threads=threads, device=device)
+
+
+def _refuse_file(out: Path) -> None:
+    there = next((path for path in (out, *out.parents) if path.exists()), None)
+    if there is not None and not there.is_dir():
+        raise UsageError(f"-o {there}: expected a folder, found a file")
+
+
+def _progress(what: str, done: int, n_photos: int) -> str:
+    return what if n_photos == 1 else f"photo {done + 1:,} of {n_photos:,}: {what}"
 
 
 def _check_names(run: Run, wanted: Mapping[str, str], attributes: Sequence[str]) -> None:

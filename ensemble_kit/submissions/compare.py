@@ -17,6 +17,7 @@ from ensemble_kit.errors import DataError
 from ensemble_kit.files import write_text
 from ensemble_kit.metrics import METRICS, Drawn, People, Tally, View, interval
 from ensemble_kit.schema import Schema
+from ensemble_kit.structure_report import WIDTH, wrap
 
 FEW = 10
 """Changes and rows that are printed; JSON and --rows have all."""
@@ -149,12 +150,29 @@ class CompareReport:
     def _row_lines(self) -> list[str]:
         names = self.schema.joint_names()
         lines = ["rows that differ:"] if len(self.differing) else []
+        shown = []
         for row in self.differing[:FEW]:
             known = "" if self.truth is None else f"   truth: {names[self.truth[row]]}"
-            lines.append(f"  {self.ids[row]}  {names[self.a[row]]} -> {names[self.b[row]]}{known}")
+            shown.append((str(self.ids[row]), f"{names[self.a[row]]} -> {names[self.b[row]]}", known))
+        if all(len(name) + len(said) + len(known) + 4 <= WIDTH for name, said, known in shown):
+            lines += [f"  {name}  {said}{known}" for name, said, known in shown]
+        else:
+            lines += [line for one in shown for line in _below(*one)]
         if len(self.differing) > FEW:
             lines.append(f"  and {len(self.differing) - FEW} more; all with --rows FILE")
         return lines
+
+
+def _below(name: str, said: str, known: str) -> list[str]:
+    """A photo, and what is said of it in lines of their own."""
+    lines = [f"    {said}{known}"]
+    if len(lines[0]) > WIDTH and known:
+        lines = [f"    {said}", f"    {known.strip()}"]
+    return [f"  {name}", *(wrapped for line in lines for wrapped in _wrapped(line))]
+
+
+def _wrapped(line: str) -> list[str]:
+    return ["    " + part for part in wrap(line.strip(), WIDTH - 4).splitlines()]
 
 
 def compare_labels(

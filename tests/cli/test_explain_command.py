@@ -13,7 +13,8 @@ from command_line import Ens
 
 from ensemble_kit.data.decode import decode_photo
 from ensemble_kit.explaining.looking import Looker, Wanted
-from ensemble_kit.recipe.explain import heat_of
+from ensemble_kit.recipe.explain import explain_photos, heat_of
+from ensemble_kit.recipe.run import Silent
 from ensemble_kit.runs import Run
 
 RUN = Path("runs/face_mask")
@@ -106,6 +107,44 @@ def test_bad_calls_are_told(ens: Ens, run: Path, some_id: str, words: tuple[obje
     assert done.code == 2
     assert message in done.err
     assert "Traceback" not in done.err
+
+
+def test_a_file_is_no_folder_for_sheets_and_is_refused_before_any_work(
+    ens: Ens, run: Path, some_id: str, tmp_path: Path
+) -> None:
+    table = tmp_path / "samples.csv"
+    table.write_text("mine")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "verify", lambda _: pytest.fail("began to work"))
+        for out in (table, table / "sheets"):
+            done = ens("explain", run, some_id, "-o", out)
+            assert (done.code, done.out) == (2, "")
+            assert f"-o {table}: expected a folder, found a file" in done.err
+    assert table.read_text() == "mine"
+
+
+def test_what_is_being_done_is_told_from_the_first_second(run: Path, tmp_path: Path) -> None:
+    told: list[tuple[float, str | None]] = []
+
+    class Watching(Silent):
+        def begin(self, title: str, total: float) -> None:
+            told.append((total, title))
+
+        def advance(self, done: float, title: str | None = None) -> None:
+            told.append((done, title))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "verify", lambda _: told.append((-1, "verify")))
+        explain_photos(
+            Run.open(run), ["nobody", "nothing"], {}, tmp_path, Watching(), draw=False, options={"threads": 1}
+        )
+    assert told[:2] == [(2, "reading the experts"), (-1, "verify")]
+    assert told[2:] == [
+        (0, "photo 1 of 2: asking the experts"),
+        (1, None),
+        (1, "photo 2 of 2: asking the experts"),
+        (2, None),
+    ]
 
 
 def test_maps_for_a_gallery_lie_on_the_photos(run: Path, faces: Path, tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ def test_the_command_writes_the_page_and_prints_what_to_look_at(tmp_path: Path) 
     assert (code, err) == (0, "")
     assert "1 pair of people shares a photo: 1 " in out
     assert f"page: {page}" in out
+    assert max(len(line) for line in out.splitlines() if not line.startswith("page: ")) <= 80
     text = page.read_text()
     tags = Tags(text)
     assert tags.count("img") == 0

@@ -18,7 +18,7 @@ from gallery_cases import draw_places
 from ensemble_kit.errors import UsageError
 from ensemble_kit.gallery import ComparisonFacts, comparison_board, write_comparison
 from ensemble_kit.gallery.comparing import agreement_rows, change_rows, matrices
-from ensemble_kit.gallery.comparing_text import comparison_sentences
+from ensemble_kit.gallery.comparing_text import comparison_sentences, short_names
 from ensemble_kit.schema import Attribute, Schema
 from ensemble_kit.submissions import compare_labels
 
@@ -149,6 +149,19 @@ def test_the_page_holds_the_photos_that_differ_and_no_other(tmp_path: Path) -> N
     assert f"2 of {n} differing photos are in this page" in text
     with pytest.raises(UsageError, match="at least 1"):
         page_of(tmp_path, facts, None, limit=0)
+
+
+def test_two_files_of_one_name_are_told_apart_in_the_title(tmp_path: Path) -> None:
+    ids = np.array(sample_ids(3))
+    names = ("runs/one/results/submission.csv", "runs/<two>/results/submission.csv")
+    report = compare_labels(ids, [0, 1, 2], [0, 1, 3], SCHEMA, names=names)
+    written, text = page_of(tmp_path, ComparisonFacts(report), None)
+    assert "one and &lt;two&gt;" in text
+    assert "submission.csv and" not in text
+    assert short_names("/x/a.csv", "/x/b/a.csv") == ("/x/a.csv", "/x/b/a.csv")
+    first, second, *rest = written.text().splitlines()
+    assert first == f"page: {tmp_path / 'page.html'}" or len(first) <= 80
+    assert all(len(line) <= 80 for line in (second, *rest))
 
 
 def test_answers_that_are_alike_make_a_page_too(tmp_path: Path) -> None:

@@ -155,9 +155,9 @@ def test_a_map_lies_on_its_photo_as_it_was_found() -> None:
     data = heat_picture(heat).partition("base64,")[2]
     layer: Any = cv2.imdecode(np.frombuffer(b64decode(data), np.uint8), cv2.IMREAD_UNCHANGED)
     assert layer.shape == (80, 160, 4)
-    assert np.unravel_index(int(layer[..., 3].argmax()), (80, 160)) > (0, 100)
     strong = {
-        name: int(layer[row, column, 3]) for name, row, column in (("here", 10, 150), ("below", 70, 150), ("left", 10, 10))
+        name: int(layer[row, column, 3])
+        for name, row, column in (("here", 10, 150), ("below", 70, 150), ("left", 10, 10))
     }
     assert strong["here"] > 150
     assert max(strong["below"], strong["left"]) < 30

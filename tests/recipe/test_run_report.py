@@ -114,7 +114,7 @@ def test_the_command_prints_json_and_writes_one_page(run: Path, tmp_path: Path) 
     page = tmp_path / "page.html"
     text = ens(run, "-o", page, *options)
     assert "macro F1 over 18 classes is" in text
-    assert "no photos in it" in text
+    assert "  (no photos in it; --photos adds the surest wrong answers)" in text.splitlines()
     assert max(len(line) for line in text.splitlines() if not line.startswith("report: ")) <= 80
     assert page.read_text("utf-8").startswith("<!doctype html>")
     before = page.read_bytes()

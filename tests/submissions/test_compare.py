@@ -99,6 +99,20 @@ def test_the_rows_that_differ_are_written(tmp_path: Path) -> None:
         ]
 
 
+@pytest.mark.parametrize("long", [1, 30, 100])
+def test_rows_that_differ_fit_a_terminal(long: int) -> None:
+    """A photo and its two answers in one line where all fit, else below each other; nothing is lost."""
+    schema = Schema(Attribute("kind", ["sold", " ".join(["very"] * (long // 5)) + " new", "lost"]))
+    report = compare_labels(ids(3), [0, 1, 2], [1, 0, 2], schema, truth=[1, 1, 2])
+    text = report.text().partition("rows that differ:\n")[2]
+    old, new = "sold", schema["kind"].classes[1]
+    assert max(map(len, text.splitlines())) <= 80
+    flat = [" ".join(line.split()) for line in text.split("  0")[1:]]
+    told = [f"00.jpg {old} -> {new} truth: {new}", f"01.jpg {new} -> {old} truth: {new}"]
+    assert flat == [" ".join(line.split()) for line in told]
+    assert (len(text.splitlines()) == 2) == (long == 1)
+
+
 def test_what_is_no_comparison() -> None:
     with pytest.raises(DataError, match="expected a class for each of at least one photo"):
         compare_labels(ids(2), [0, 1], [0], SCHEMA)

@@ -11,11 +11,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ensemble_kit.arrays import IntArray
+from ensemble_kit.arrays import BoolArray, IntArray
 from ensemble_kit.errors import MALFORMED, DataError, UsageError, nearest
 
 MAX_JOINT = 65_536
 """Above this a table of joint probabilities is the wrong tool: score the attributes apart."""
+
+NEAR_BORDER = 2
+"""Years, or whatever the numbers are, that a label is easily wrong by."""
+
+
+def near_border(values: ArrayLike, borders: Sequence[float], reach: float = NEAR_BORDER) -> BoolArray:
+    """Which measured values `(n_samples,)` would be in another class if they were off by `reach`; NaN is not.
+
+    Examples:
+        >>> near_border([57, 58, 59, 60, 61, 62], [30, 60]).tolist()
+        [False, True, True, True, True, False]
+    """
+    measured, edges = np.asarray(values, dtype=np.float64)[:, None], np.asarray(borders, dtype=np.float64)
+    return np.asarray(((measured >= edges - reach) & (measured < edges + reach)).any(axis=1))
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from ensemble_kit.data_report.measures import Sizes, Spread, sizes_of, spreads_o
 from ensemble_kit.data_report.photos import Photos
 from ensemble_kit.data_report.sheets import Sheet, sheets_of
 from ensemble_kit.data_report.suspects import Cut
+from ensemble_kit.schema import near_border
 
 PARTS = ("training", "evaluation", "extra")
 
@@ -37,7 +38,7 @@ class Measured:
         counts: number, rounded down -> photos.
         people: the same of people (photos where nobody is known).
         borders: of its classes.
-        n_near: people within two whole numbers of a border, `NEAR_BORDER`.
+        n_near: people whose number would be in another class if off by `NEAR_BORDER`.
         n_people: people that have a number.
         cap: the highest number when it stands for itself and above, as a count far above its neighbours says.
     """
@@ -59,9 +60,6 @@ class Measured:
             "cap": self.cap,
         }
 
-
-NEAR_BORDER = 2
-"""Whole numbers on each side of a border that a guess is easily wrong by."""
 
 BELOW_CAP = 5
 """A highest number with more people than so many numbers below it together is taken for a cap."""
@@ -172,9 +170,7 @@ def _measured(photos: Photos) -> dict[str, Measured]:
         has = ~np.isnan(values)
         whole = np.floor(values[has])
         each = np.unique(np.stack([person.ravel()[has], whole], axis=1), axis=0)[:, 1]
-        near = np.zeros(len(each), dtype=np.bool_)
-        for border in attribute.borders:
-            near |= (each >= np.ceil(border) - NEAR_BORDER) & (each < np.ceil(border) + NEAR_BORDER)
+        near = near_border(each, attribute.borders)
         people = _counted(each)
         found[attribute.name] = Measured(
             _counted(whole), people, attribute.borders, int(near.sum()), len(each), cap_of(people)

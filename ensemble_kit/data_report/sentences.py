@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from ensemble_kit.data.check import FoldReport, PartReport
 from ensemble_kit.data_report.doubts import LabelDoubts
 from ensemble_kit.data_report.duplicates import Duplicates
-from ensemble_kit.data_report.facts import NEAR_BORDER, DataFacts, Measured
+from ensemble_kit.data_report.facts import DataFacts, Measured
 from ensemble_kit.data_report.hashing import BITS, NEAR
 from ensemble_kit.data_report.measures import Sizes, Spread
 from ensemble_kit.pages.numbers import count, listing, percent
+from ensemble_kit.schema import NEAR_BORDER
 
 RARE = 30
 """A class of fewer photos than this is scored by chance."""
@@ -150,8 +151,8 @@ def said_measured(name: str, one: Measured, people: bool) -> str:
         return f"No photo has a number for {name}."
     told = (
         f"{count(one.n_near, *who)} of {one.n_people:,} ({percent(one.n_near / one.n_people)}) "
-        f"{'is' if one.n_near == 1 else 'are'} within {NEAR_BORDER} of a border ({borders}): a label that is a guess "
-        "is easily on the wrong side there."
+        f"{'is' if one.n_near == 1 else 'are'} so near to a border ({borders}) that a label off by {NEAR_BORDER} would "
+        "be in another class: a guess is easily on the wrong side there."
     )
     return told + _said_heaps(one) + _said_cap(one, who)
 

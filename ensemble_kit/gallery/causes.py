@@ -16,8 +16,6 @@ from ensemble_kit.schema import Schema
 
 CLOSE = 0.1
 """Two joint classes closer than this are a close call."""
-NEAR = 2.0
-"""As many of a measured attribute's units from a border are near it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,9 +175,3 @@ def close_calls(joint: FloatArray) -> BoolArray:
         return np.zeros(len(joint), dtype=np.bool_)
     two = np.partition(joint.astype(np.float64), joint.shape[1] - 2, axis=1)[:, -2:]
     return np.asarray((two[:, 1] - two[:, 0] < CLOSE) & (two[:, 1] > 0))
-
-
-def near_border(values: FloatArray, borders: Sequence[float]) -> BoolArray:
-    """`(n_photos,)`: whether a measured value lies within `NEAR` of a border."""
-    apart = np.abs(values[:, None] - np.asarray(borders, dtype=np.float64)[None])
-    return np.asarray((np.nan_to_num(apart, nan=np.inf) <= NEAR).any(axis=1))

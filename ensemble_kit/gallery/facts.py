@@ -19,14 +19,13 @@ from ensemble_kit.gallery.causes import (
     close_calls,
     columns_of,
     disagreement,
-    near_border,
     questions,
     voting_signs,
     why_wrong,
 )
 from ensemble_kit.ids import match_ids
 from ensemble_kit.predictions import Predictions
-from ensemble_kit.schema import Schema
+from ensemble_kit.schema import NEAR_BORDER, Schema, near_border
 
 SHOWN_CLASSES = 12
 """Classes of an expert that a photo's details show: the most probable ones, the answer and the truth among them."""
@@ -311,7 +310,7 @@ def _tag_facets(facts: GalleryFacts) -> list[Facet]:
     for name, values in facts.measured.items():
         borders = facts.schema[name].borders
         assert borders is not None
-        signs[f"{name}: within 2 of a border"] = near_border(values, borders)
+        signs[f"{name}: another class if off by {NEAR_BORDER}"] = near_border(values, borders)
     about = "Where a wrong answer came from: a photo may have several reasons, one a question."
     found = [_tags("reason", "Reason", causes, about), _tags("sign", "Signs of doubt", signs, "")]
     return [facet for facet in found if facet.names]

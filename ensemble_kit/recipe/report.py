@@ -40,7 +40,14 @@ from ensemble_kit.run_report.facts import (
     ShownPhoto,
     VoteFacts,
 )
-from ensemble_kit.run_report.measuring import answer_facts, label_facts, number_facts, shared_settings, vote_facts
+from ensemble_kit.run_report.measuring import (
+    answer_facts,
+    known_people,
+    label_facts,
+    number_facts,
+    shared_settings,
+    vote_facts,
+)
 from ensemble_kit.runs import FinishedFold, Run, voter_names
 from ensemble_kit.selection import true_columns
 from ensemble_kit.structures.answers import find_structures
@@ -143,7 +150,7 @@ def gather_report(
         read_as="" if reading is None else reading.words,
         scored_on="" if scored is None or reading is None else scored.scored_on,
         n_scored=0 if scored is None else len(scored.joint),
-        n_scored_people=None if scored is None or scored.groups is None else len(np.unique(scored.groups)),
+        n_scored_people=None if scored is None else known_people(scored.groups),
         n_boot=n_boot,
         data=_data(run),
         curves=tuple(curves),

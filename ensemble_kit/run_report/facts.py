@@ -48,7 +48,7 @@ class NumberFacts:
 
     Attributes:
         photos: (number, photos), ascending; where there are many different numbers, `step` wide columns by their start.
-        near: border -> photos whose number lies less than `reach` from it, on either side.
+        near: border -> photos whose number would be on its other side if it were off by `reach`.
         highest: the largest number and its photos: a cap shows as a tower.
     """
 

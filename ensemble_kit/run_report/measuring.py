@@ -22,7 +22,7 @@ from ensemble_kit.run_report.facts import (
     VoteFacts,
     VoterGain,
 )
-from ensemble_kit.schema import Schema
+from ensemble_kit.schema import NEAR_BORDER, Schema, near_border
 from ensemble_kit.structure_report import Gain
 from ensemble_kit.structures.photos import computed_rows
 from ensemble_kit.structures.scorer import Measured, Scorer
@@ -35,8 +35,11 @@ MOST_POINTS = 200
 MOST_COLUMNS = 90
 """Different numbers up to which each has a column of its own."""
 
-REACH = 2.0
-"""Years, or whatever the numbers are: a label this near to a border may as well be on the other side."""
+
+def known_people(groups: IdArray | None) -> int | None:
+    """How many people are on photos `(n_samples,)`; None = not known, as where each photo is its own person."""
+    n = 0 if groups is None else len(np.unique(groups))
+    return None if groups is None or n == len(groups) else n
 
 
 def label_facts(what: str, names: Sequence[str], numbers: IntArray, people: IdArray, folds: IntArray) -> LabelFacts:
@@ -71,14 +74,14 @@ def number_facts(attribute: str, borders: Sequence[float], values: ArrayLike) ->
     low, high = float(np.floor(known.min())), float(known.max())
     step = max(1.0, float(np.ceil((high - low + 1) / MOST_COLUMNS)))
     starts, n = np.unique(low + np.floor((known - low) / step) * step, return_counts=True)
-    near = tuple((float(b), int(((known >= b - REACH) & (known < b + REACH)).sum())) for b in borders)
+    near = tuple((float(border), int(near_border(known, [border]).sum())) for border in borders)
     return NumberFacts(
         attribute=attribute,
         borders=tuple(float(border) for border in borders),
         photos=tuple((float(start), int(count)) for start, count in zip(starts, n, strict=True)),
         step=step,
         near=near,
-        reach=REACH,
+        reach=NEAR_BORDER,
         highest=(high, int((known == high).sum())),
     )
 
@@ -111,13 +114,14 @@ def answer_facts(
     if len(schema.names) > 1:
         parts += [(a.name, a.classes, every[a.name], true[a.name], said[a.name]) for a in schema.attributes]
     views = {what: [View(number, len(names)), *_classes(number, len(names))] for what, names, number, _, _ in parts}
+    whose = None if known_people(groups) is None else groups
     flat = [view for own in views.values() for view in own]
     measured = iter(scorer.measure({"": [Tally(truth, labels, flat)]})[""])
     found = []
     for what, names, _, own_true, own_said in parts:
         own = [next(measured) for _ in views[what]]
         probs = joint.layers[0] if what == JOINT else _in_order(soft.marginal(what), names)
-        found.append(_answer(what, names, own, own_true, own_said, np.asarray(probs, dtype=np.float64), groups))
+        found.append(_answer(what, names, own, own_true, own_said, np.asarray(probs, dtype=np.float64), whose))
     return found
 
 

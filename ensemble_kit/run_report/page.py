@@ -116,7 +116,7 @@ def setup_section(report: RunReport) -> Section:
         **{key: value[:HASH] if len(value) == 64 else value for key, value in setup.identity.items()},
         **setup.versions,
         "trained on": "; ".join(setup.machines) or "not known",
-        "draws of people": f"{report.n_boot:,}",
+        f"draws of {'people' if report.n_scored_people else 'photos'}": f"{report.n_boot:,}",
     }
     tables = [
         Numbers("The run", ["what", "value"], [[key, value] for key, value in known.items()]),

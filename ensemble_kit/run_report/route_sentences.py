@@ -81,7 +81,8 @@ def on_flow(router: RouterReport) -> str:
     total = sum(sum(row) for row in router.confusion)
     right = sum(row[i] for i, row in enumerate(router.confusion))
     share = percent(right / total if total else 0)
-    text = f"{right:,} of {count(total, 'photo')} ({share}) go to the expert of their true state"
+    verb = "goes" if right == 1 else "go"
+    text = f"{right:,} of {count(total, 'photo')} ({share}) {verb} to the expert of their true state"
     found = astray(router)
     if found:
         n, i, j = found[0]
@@ -90,7 +91,7 @@ def on_flow(router: RouterReport) -> str:
     else:
         text += "; no photo goes astray"
     silent = sum(row[-1] for row in router.confusion)
-    text += f"; {count(silent, 'photo')} were not routed." if silent else "."
+    text += f"; {count(silent, 'photo was', 'photos were')} not routed." if silent else "."
     if router.confidence_right is not None and router.confidence_wrong is not None:
         text += (
             f" The router's mean confidence is {score(router.confidence_right, 2)} where it is right and "

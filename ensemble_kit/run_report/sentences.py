@@ -84,18 +84,19 @@ def on_data(data: DataFacts) -> str:
         text = f"{count(data.n_photos, 'photo')} of {count(data.n_people, 'person', 'people')} ({each:.1f} each)"
     n_folds = len(data.n_held_out)
     if n_folds == 1:
-        text += f"; {count(data.n_held_out[0], 'photo')} of them are held out"
+        verb = "is" if data.n_held_out[0] == 1 else "are"
+        text += f"; {count(data.n_held_out[0], 'photo')} of them {verb} held out"
     elif n_folds:
         low, high = min(data.n_held_out), max(data.n_held_out)
-        between = f"{low:,} photos each" if low == high else f"{low:,} to {high:,} photos"
+        between = f"{count(low, 'photo')} each" if low == high else f"{low:,} to {high:,} photos"
         text += f", divided into {n_folds} folds of {between}"
-        if not data.n_training_only:
+        if not data.n_training_only and data.n_people < data.n_photos:
             apart = sum(data.n_held_out_people) == data.n_people
             text += (
                 "; nobody is in two folds" if apart else "; some people are in several folds, so scores are too good"
             )
     if data.n_training_only:
-        text += f"; {count(data.n_training_only, 'photo')} are trained on only and never held out"
+        text += f"; {count(data.n_training_only, 'photo is', 'photos are')} trained on only and never held out"
     return text + "."
 
 
@@ -117,7 +118,9 @@ def on_labels(labels: LabelFacts) -> str:
         else:
             times = most.n_photos / least.n_photos
             text += f", fewest {least.name} ({percent(least.n_photos / total)}), {times:.1f} times less often"
-    unlabelled = f" {count(labels.n_unlabelled, 'photo')} have no label of it." if labels.n_unlabelled else ""
+    unlabelled = (
+        f" {count(labels.n_unlabelled, 'photo has', 'photos have')} no label of it." if labels.n_unlabelled else ""
+    )
     return f"{text}.{unlabelled}{_on_folds(labels)}"
 
 
@@ -140,11 +143,12 @@ def _on_folds(labels: LabelFacts) -> str:
 def on_numbers(numbers: NumberFacts) -> str:
     """How many labels lie so near to a border that they might be on its other side, and whether there is a cap."""
     n = numbers.n_photos
-    parts = [f"{percent(near / n)} lie within {numbers.reach:g} of {border:g}" for border, near in numbers.near]
-    text = f"Of {count(n, 'photo')}, {listing(parts)}, where a label that is off by little changes its class."
+    parts = [f"{percent(near / n)} lie so near to {border:g}" for border, near in numbers.near]
+    text = f"Of {count(n, 'photo')}, {listing(parts)} that a label off by {numbers.reach:g} would be in another class."
     if is_capped(numbers):
         highest, photos = numbers.highest
-        text += f" {count(photos, 'photo')} stand at {highest:g} exactly, far more than just below: it is a cap."
+        text += f" {count(photos, 'photo stands', 'photos stand')} at {highest:g} exactly, far more than just below: "
+        text += "it is a cap."
     return text
 
 
@@ -244,18 +248,22 @@ def on_classes(answer: AnswerFacts) -> str:
     elif best.f1 == worst.f1:
         text = f"All classes have the same F1, {score(best.f1)}."
     else:
-        text = f"Found best is {best.name} (F1 {_told(best)}), worst {worst.name} ({_told(worst)})."
+        last = [one.name for one in there if score(one.f1) == score(worst.f1)]
+        text = f"Found best is {best.name} (F1 {_told(best)}), "
+        if len(last) > 1:
+            return (
+                f"{text}worst are {len(last)} classes with {score(worst.f1)}, among them {last[0]}.{_on_absent(absent)}"
+            )
+        text += f"worst {worst.name} ({_told(worst)})."
         if best.f1_interval and worst.f1_interval:
             overlap = worst.f1_interval[1] >= best.f1_interval[0]
             text += " Their intervals overlap." if overlap else " Their intervals lie apart."
-    if absent:
-        verb = "class has" if absent == 1 else "classes have"
-        text += (
-            f" {absent} {verb} no photo here and counts 0 in macro F1."
-            if absent == 1
-            else (f" {absent} {verb} no photo here and count 0 in macro F1.")
-        )
-    return text
+    return text + _on_absent(absent)
+
+
+def _on_absent(n: int) -> str:
+    verbs = ("class has", "counts") if n == 1 else ("classes have", "count")
+    return f" {n} {verbs[0]} no photo here and {verbs[1]} 0 in macro F1." if n else ""
 
 
 def _told(one: ClassScore) -> str:

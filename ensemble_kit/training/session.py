@@ -87,7 +87,8 @@ class Session:
         self.rows = rows = with_made_up(rows) if job.smote else rows
         self.source = Source(photos.photos, compute)
         self.features: Features | None = None
-        self.where = f"{compute.describe()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+        n = torch.get_num_threads()
+        self.where = f"{compute.describe()}, {n} thread{'' if n == 1 else 's'}, torch {torch.__version__}"
         self.preprocess = job.preprocess
         if job.normalise == "photos":
             self.preprocess = normalised_by(job.preprocess, photos, rows.train)

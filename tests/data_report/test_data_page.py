@@ -186,8 +186,8 @@ def test_sentences_say_the_numbers() -> None:
     ages = {float(age): 2 for age in range(50, 60)} | {55.0: 20, 60.0: 40}
     measured = Measured(ages, ages, (30.0, 60.0), 44, 78, 60.0)
     assert sentences.said_measured("age", measured, True) == (
-        "44 people of 78 (56.4 %) are within 2 of a border (30 and 60): a label that is a guess is easily on the wrong side "
-        "there. 55 stands out between the neighbours, as rounded guesses do. 60 looks like a cap: 40 people, more than at "
+        "44 people of 78 (56.4 %) are so near to a border (30 and 60) that a label off by 2 would be in another class: a "
+        "guess is easily on the wrong side there. 55 stands out between the neighbours, as rounded guesses do. 60 looks like a cap: 40 people, more than at "
         "the five numbers below it together."
     )
     spread = Spread("brightness", (100.0, 110.0, 120.0), (40.0, 180.0), {}, 8.0, (), (), 2, 1)

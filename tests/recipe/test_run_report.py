@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import report_cases
 from report_cases import faces, make_run, write_answers
 from typer.testing import CliRunner
 
@@ -24,7 +25,7 @@ from ensemble_kit.predictions import load_predictions
 from ensemble_kit.recipe.evaluate import evaluate_target
 from ensemble_kit.recipe.load import load_recipe
 from ensemble_kit.recipe.report import gather_report, report_run
-from ensemble_kit.run_report import RunReport
+from ensemble_kit.run_report import RunReport, write_report
 from ensemble_kit.runs import Run
 
 EVIL = "<script>alert(1)</script>\"'&"
@@ -89,6 +90,21 @@ def test_subgroups_are_those_of_the_run_s_own_answers(tmp_path: Path) -> None:
     assert found.answers[0].score.accuracy == pytest.approx(right.mean())
     text, _ = page_of(folder, tmp_path / "p.html", answers=folder / "answers.csv")
     assert "Joint accuracy of the run&#39;s own answers (hard route, soft vote" in text
+
+
+def test_photos_of_nobody_known_are_not_called_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_cases, "PHOTOS_EACH", 1)
+    folder = make_run(tmp_path / "run", n_people=72)
+    found = gather_report(folder, answers=folder / "answers.csv", people=folder / "people.csv", n_boot=10)
+    assert found.n_scored_people is None
+    assert {one.n_people for answer in found.answers for one in answer.classes} == {None}
+    assert found.answers[0].score.accuracy_interval is not None
+    write_report(found, tmp_path / "p.html")
+    text = (tmp_path / "p.html").read_text("utf-8")
+    assert "from 10 draws of photos" in text
+    assert "draws of people" not in text
+    assert "of 72 people" not in text
+    assert "nobody is in two folds" not in text
 
 
 def test_the_data_the_curves_and_the_settings_are_the_run_s(found: RunReport) -> None:

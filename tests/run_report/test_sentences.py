@@ -81,6 +81,26 @@ def test_people_in_several_folds_are_told() -> None:
     assert "a person of its own" in say.on_data(DataFacts("d", "auto", 4, 4, (2, 2), (2, 2), 0, (), ()))
 
 
+def test_one_photo_has_what_several_have() -> None:
+    one = LabelFacts("age", (ClassCount("a", 1, 1, ()), ClassCount("b", 2, 2, ())), 1)
+    assert " 1 photo has no label of it." in say.on_labels(one)
+    assert "1 photo is trained on only" in say.on_data(DataFacts("d", "auto", 9, 4, (4, 4), (2, 2), 1, (), ()))
+    assert "1 photo of them is held out" in say.on_data(DataFacts("d", "auto", 9, 4, (1,), (1,), 0, (), ()))
+    assert "2 folds of 1 photo each" in say.on_data(DataFacts("d", "auto", 2, 1, (1, 1), (1, 1), 0, (), ()))
+    pairs = (*((float(k), 0) for k in range(55, 60)), (60.0, 1))
+    text = say.on_numbers(NumberFacts("age", (60.0,), pairs, 1.0, ((60.0, 1),), 2.0, pairs[-1]))
+    assert text.startswith("Of 1 photo, 100.0 % lie so near to 60 that a label off by 2 would be in another class. ")
+    assert " 1 photo stands at 60 exactly" in text
+    flow = routes.on_flow(router([[1, 0, 0], [1, 0, 1]]))
+    assert flow.startswith("1 of 3 photos (33.3 %) goes to the expert")
+    assert "1 photo was not routed" in flow
+
+
+def test_where_nobody_is_known_no_people_are_told_of() -> None:
+    text = say.on_data(DataFacts("d", "auto", 4, 4, (2, 2), (2, 2), 0, (), ()))
+    assert text == "4 photos, each counted as a person of its own, divided into 2 folds of 2 photos each."
+
+
 @pytest.mark.parametrize(("counts", "capped"), [([5, 5, 5, 5, 5, 60], True), ([5, 5, 5, 5, 5, 6], False), ([9], False)])
 def test_a_cap_is_a_tower_at_the_highest_number(counts: list[int], capped: bool) -> None:
     pairs = tuple((float(55 + k), n) for k, n in enumerate(counts))
@@ -133,9 +153,21 @@ def test_the_class_found_best_and_the_one_found_worst_are_named(rows: list[list[
     there = [one for one in facts.classes if one.n_photos]
     if len(there) > 1 and len({one.f1 for one in there}) > 1:
         assert f"Found best is {max(there, key=lambda one: one.f1).name} (" in text
-        assert f"worst {min(there, key=lambda one: one.f1).name} (" in text
+        lowest = min(one.f1 for one in there)
+        last = [one for one in there if f"{one.f1:.3f}" == f"{lowest:.3f}"]
+        if len(last) == 1:
+            assert f"worst {last[0].name} (" in text
+        else:
+            assert f"worst are {len(last)} classes with {lowest:.3f}, among them {last[0].name}." in text
     absent = len(facts.classes) - len(there)
     assert ("no photo here" in text) == (absent > 0 and bool(there))
+
+
+def test_classes_that_are_worst_alike_are_counted() -> None:
+    text = say.on_classes(answered([[5, 0, 0, 0, 0], [3, 0, 0, 0, 0], [2, 0, 0, 0, 0], [0, 0, 0, 0, 0]]))
+    assert "Found best is class 0 (" in text
+    assert "worst are 2 classes with 0.000, among them class 1." in text
+    assert "1 class has no photo here" in text
 
 
 @given(st.lists(st.tuples(unit, unit, st.integers(0, 9)), min_size=1, max_size=5))

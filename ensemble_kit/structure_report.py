@@ -228,6 +228,27 @@ def on_or_below(first: str, more: str, width: int = WIDTH) -> str:
     return f"{first}\n" + "\n".join("  " + line for line in wrap(more, width - 2).splitlines())
 
 
+def wrap_command(command: str, indent: str = "", width: int = WIDTH) -> str:
+    """A command in lines of at most `width` where its words allow it, which can be pasted as they are.
+
+    Examples:
+        >>> print(wrap_command("ens train age --given 'mask=not worn' --run runs/a", "  ", 40))
+          ens train age --given \\
+            'mask=not worn' --run runs/a
+    """
+    import shlex
+
+    lines = [""]
+    for word in map(shlex.quote, shlex.split(command)):
+        longer = f"{lines[-1]} {word}".strip()
+        own = indent if len(lines) == 1 else f"{indent}  "
+        if lines[-1] and len(own) + len(longer) > width - 2:  # room for " \\"
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return " \\\n".join(f"{indent}{'  ' if number else ''}{line}" for number, line in enumerate(lines))
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, width: int = WIDTH) -> str:
     """Aligned columns two spaces apart: the first `left` ones to the left, the others to the right.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections import Counter
 
-from ensemble_kit.structure_report import WIDTH, table, wrap
+from ensemble_kit.structure_report import WIDTH, table, wrap, wrap_command
 from ensemble_kit.structure_search.candidates import Candidate
 from ensemble_kit.structure_search.result import StructureSearch
 
@@ -148,7 +148,7 @@ def _missing(found: StructureSearch) -> str:
         return wrap(f"{count}; --json lists them.")
     lines = [wrap(f"{count}. To score those that need fewest:")]
     for name, commands in list(found.commands.items())[:SHOWN_COMMANDS]:
-        lines += [wrap(f"  {name}:", WIDTH), *(f"    {command}" for command in commands)]
+        lines += [wrap(f"  {name}:", WIDTH), *(wrap_command(command, "    ") for command in commands)]
     if len(found.commands) > SHOWN_COMMANDS:
         lines.append("  ... --json lists the others")
     return "\n".join(lines)

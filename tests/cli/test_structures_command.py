@@ -64,7 +64,8 @@ def test_a_run_is_asked_for_what_its_experts_allow(ens: Ens, trained: Path, tmp_
     assert done.code == 0, done.err
     assert "1 of 293 structures scored" in " ".join(done.out.split())
     assert "The independent one is not among them" in " ".join(done.out.split())
-    assert f"    ens train age --run {run}" in done.out
+    pasted = " ".join(done.out.replace("\\\n", "").split())
+    assert f" ens train age --run {run}" in pasted
     assert ens("recipes", "check", out).code == 0
 
 

@@ -471,7 +471,7 @@ def test_a_resume_on_another_setup_says_that_bits_may_differ(world: World, tmp_p
     stopped_after(world, tmp_path, 1)
     job = make_job(augment=("flip", "affine"), backbone_lr=0.03, head_lr=0.03, threads=2)
     (notice,) = world.train(tmp_path, job=job).notices
-    assert "1 threads" in notice
+    assert "1 thread," in notice
     assert "2 threads" in notice
     assert notice.endswith("the last bits may differ from an unbroken training")
 

@@ -157,9 +157,8 @@ def predict_table(
     def network(path: Path) -> Forward:
         return forms.load(path, missing[path].card, missing[path].sha256)
 
-    if (
-        chosen.least_equal is not None
-    ):  # refused before any work; torch's own are loaded when the first photos are there
+    # what may be refused is, before any work; torch's own are loaded when the first photos are there
+    if chosen.least_equal is not None:
         with num_threads(threads):
             for path in missing:
                 network(path)

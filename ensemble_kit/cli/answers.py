@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ensemble_kit.cli.options import DEFAULT_RECIPE, Json, OtherData, RecipeName
+from ensemble_kit.cli.options import DEFAULT_RECIPE, Json, OtherData, People, RecipeName
 from ensemble_kit.errors import DataError, UsageError, nearest
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def compare(
     answers: Annotated[
         Path | None, typer.Option(help="The truth, ImageID,ans: who is right where they differ.")
     ] = None,
-    people: Annotated[Path | None, typer.Option(help="ImageID,person; default people.csv beside the answers.")] = None,
+    people: People = None,
     rows: Annotated[Path | None, typer.Option(help="Write all rows that differ to this CSV file.")] = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write a page of the photos that differ.")] = None,
     photos: Annotated[

@@ -8,23 +8,27 @@ from typing import Annotated
 
 import typer
 
-from ensemble_kit.cli.options import DEFAULT_RECIPE, Json, OtherData, RecipeName, default_run, given
+from ensemble_kit.cli.options import (
+    DEFAULT_RECIPE,
+    Json,
+    OtherData,
+    PeopleAndColumns,
+    RecipeName,
+    Subgroups,
+    Truth,
+    default_run,
+    given,
+)
 
 
 def diagnose(
     target: Annotated[
         Path | None, typer.Argument(help="A run, or saved predictions of experts; default the last run.")
     ] = None,
-    answers: Annotated[
-        Path | None, typer.Option(help="ImageID,ans; default the labels of the data set's evaluation photos.")
-    ] = None,
-    people: Annotated[
-        Path | None, typer.Option(help="ImageID,person and columns for --subgroup; default beside the answers.")
-    ] = None,
+    answers: Truth = None,
+    people: PeopleAndColumns = None,
     data: OtherData = None,
-    subgroup: Annotated[
-        list[str] | None, typer.Option(help="A column whose values are subgroups; may be given several times.")
-    ] = None,
+    subgroup: Subgroups = None,
     vote: Annotated[str | None, typer.Option(envvar="ENS_VOTE", help="soft, hard, ...: across checkpoints.")] = None,
     metric: Annotated[str, typer.Option(help="macro_f1 or accuracy: what verdicts are by.")] = "macro_f1",
     fallback: Annotated[

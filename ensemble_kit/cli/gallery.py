@@ -14,8 +14,10 @@ from ensemble_kit.cli.options import (
     FittedFiles,
     Json,
     OtherData,
+    People,
     Route,
     Structure,
+    Truth,
     Vote,
     VoteAt,
     default_run,
@@ -33,10 +35,8 @@ def gallery(
         str | None,
         typer.Option(help="eval, or train (out of fold); default eval where its answers are known, else train."),
     ] = None,
-    answers: Annotated[
-        Path | None, typer.Option(help="ImageID,ans; default the labels of the data set's evaluation photos.")
-    ] = None,
-    people: Annotated[Path | None, typer.Option(help="ImageID,person; default people.csv beside the answers.")] = None,
+    answers: Truth = None,
+    people: People = None,
     data: OtherData = None,
     limit: Annotated[int, typer.Option(min=1, help="Photos in the page: wrong ones first.")] = 5000,
     heat: Annotated[

@@ -102,3 +102,17 @@ def default_run() -> Path:
 
     named = os.environ.get("ENS_RUN")
     return Path(named) if named else latest_run()
+
+
+Truth = Annotated[
+    Path | None, typer.Option("--answers", help="ImageID,ans; default the labels of the data set's evaluation photos.")
+]
+People = Annotated[Path | None, typer.Option("--people", help="ImageID,person; default people.csv beside the answers.")]
+PeopleAndColumns = Annotated[
+    Path | None,
+    typer.Option("--people", help="ImageID,person and columns for --subgroup; default beside the answers."),
+]
+Subgroups = Annotated[
+    list[str] | None,
+    typer.Option("--subgroup", help="A column whose values are subgroups; may be given several times."),
+]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ensemble_kit.cli.options import DEFAULT_RECIPE, Device, Json, OtherData, RecipeName, default_run, given
+from ensemble_kit.cli.options import DEFAULT_RECIPE, Device, Json, OtherData, RecipeName, Truth, default_run, given
 
 Batch = Annotated[
     int | None,
@@ -86,9 +86,7 @@ def evaluate(
     target: Annotated[
         Path | None, typer.Argument(help="A submission, a joint/ folder, or a run; default the last run.")
     ] = None,
-    answers: Annotated[
-        Path | None, typer.Option(help="ImageID,ans; default the labels of the data set's evaluation photos.")
-    ] = None,
+    answers: Truth = None,
     people: Annotated[
         Path | None, typer.Option(help="ImageID,person, for intervals over people; default beside the answers.")
     ] = None,

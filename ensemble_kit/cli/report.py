@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ensemble_kit.cli.options import Json, OtherData, default_run
+from ensemble_kit.cli.options import Json, OtherData, PeopleAndColumns, Subgroups, Truth, default_run
 
 
 def report(
@@ -15,16 +15,10 @@ def report(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The page to write; default report.html in the run's results.")
     ] = None,
-    answers: Annotated[
-        Path | None, typer.Option(help="ImageID,ans; default the labels of the data set's evaluation photos.")
-    ] = None,
-    people: Annotated[
-        Path | None, typer.Option(help="ImageID,person and columns for --subgroup; default beside the answers.")
-    ] = None,
+    answers: Truth = None,
+    people: PeopleAndColumns = None,
     data: OtherData = None,
-    subgroup: Annotated[
-        list[str] | None, typer.Option(help="A column whose values are subgroups; may be given several times.")
-    ] = None,
+    subgroup: Subgroups = None,
     photos: Annotated[
         bool, typer.Option("--photos", help="Put the surest wrong answers into the page, as small photos.")
     ] = False,

@@ -23,7 +23,7 @@ from ensemble_kit.ensemble import Combined, ConditionalEnsemble, Fallback
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.graph import Graph
 from ensemble_kit.inference import Progress, Voter, find_voters, photo_windows
-from ensemble_kit.loading.cache import Geometry, geometry
+from ensemble_kit.loading.wanted import Geometry, geometry
 from ensemble_kit.models.backbones import Builder
 from ensemble_kit.models.compute import num_threads, predict_probs
 from ensemble_kit.models.heads import HeadBuilder

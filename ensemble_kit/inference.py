@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -26,9 +25,10 @@ from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.files import sha256_of_state
 from ensemble_kit.graph import describe_expert
-from ensemble_kit.loading.cache import Geometry, PhotoCache, geometry
+from ensemble_kit.leftovers import OWNER, owner, remove_leftovers
+from ensemble_kit.loading.cache import PhotoCache
 from ensemble_kit.loading.decoding import decode_windows, window_spans
-from ensemble_kit.loading.leftovers import remove_leftovers
+from ensemble_kit.loading.wanted import Geometry, geometry
 from ensemble_kit.models.backbones import Builder
 from ensemble_kit.models.compute import Compute, num_threads, predict_probs
 from ensemble_kit.models.heads import HeadBuilder
@@ -37,8 +37,8 @@ from ensemble_kit.models.views import View, find_views
 from ensemble_kit.predictions import Predictions, read_problems, save_predictions
 from ensemble_kit.schema import Schema
 
-SCRATCH = r"\.predict-(\d+)-.*"
-"""The folder in which process N fills its layers."""
+SCRATCH = rf"\.predict-{OWNER}-[^-]*"
+"""The folder in which a process fills its layers."""
 
 WINDOW = 512
 """Photos of a window; two are held in memory at a time."""
@@ -165,7 +165,7 @@ def predict_table(
     out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         stack.enter_context(num_threads(threads))
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f".predict-{os.getpid()}-", dir=out)))
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f".predict-{owner()}-", dir=out)))
         fresh = {v: _layer(scratch / f"{i}.npy", len(table), v) for i, v in enumerate(voters) if v not in layers}
         if fresh:
             problems = _fill(
@@ -242,25 +242,25 @@ def _fill(
     preprocess = {voter.path: Preprocess.from_json(voter.card.preprocess, preparers) for voter in layers}
     spans = {voter.path: [head.outputs for head in voter.card.heads] for voter in layers}
     problems: dict[int, str] = {}
-    if watcher is not None:
-        watcher.begin("predicting", len(table) * len(spans))
     done, fitting = 0, Fitting(None if watcher is None else watcher.say)
-    for start, photos, found, _ in photo_windows(table, list(preprocess.values()), cache, threads=threads):
-        problems |= dict(found)
-        bad = [row - start for row, _ in found]
-        for path in spans:
-            window = photos[geometry(preprocess[path])]
-            how = (None, spans[path], views, fitting)
-            probs = predict_probs(network(path), window, preprocess[path], compute, batch_size, *how)
-            probs[bad] = np.nan
-            for voter, layer in layers.items():
-                if voter.path == path:
-                    layer[start : start + len(window)] = probs[:, slice(*voter.head.outputs)]
-            done += len(window)
-            if watcher is not None:
-                watcher.advance(done)
-    if watcher is not None:
-        watcher.end()
+    with ExitStack() as stack:
+        if watcher is not None:
+            watcher.begin("predicting", len(table) * len(spans))
+            stack.callback(watcher.end)
+        for start, photos, found, _ in photo_windows(table, list(preprocess.values()), cache, threads=threads):
+            problems |= dict(found)
+            bad = [row - start for row, _ in found]
+            for path in spans:
+                window = photos[geometry(preprocess[path])]
+                how = (None, spans[path], views, fitting)
+                probs = predict_probs(network(path), window, preprocess[path], compute, batch_size, *how)
+                probs[bad] = np.nan
+                for voter, layer in layers.items():
+                    if voter.path == path:
+                        layer[start : start + len(window)] = probs[:, slice(*voter.head.outputs)]
+                done += len(window)
+                if watcher is not None:
+                    watcher.advance(done)
     ids, paths = table.ids, table.frame["path"].tolist()
     return [(str(ids[row]), paths[row], problem) for row, problem in sorted(problems.items())]
 

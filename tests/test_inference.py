@@ -25,6 +25,7 @@ from ensemble_kit.data.decode import decode_photo
 from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.files import sha256_file
+from ensemble_kit.leftovers import owner, place
 from ensemble_kit.loading import decoding
 from ensemble_kit.loading.cache import PhotoCache
 from ensemble_kit.models.checkpoint import load_expert, save_checkpoint
@@ -259,14 +260,14 @@ def test_scratch_folders_of_killed_processes_go_at_the_next_call(world: World, t
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
     out = tmp_path / "set"
-    (out / f".predict-{process.pid}-x1").mkdir(parents=True)
-    (out / f".predict-{process.pid}-x1" / "0.npy").touch()
-    (out / f".predict-{os.getpid()}-x2").mkdir()
+    (out / f".predict-{process.pid}-1-{place()}-x1").mkdir(parents=True)
+    (out / f".predict-{process.pid}-1-{place()}-x1" / "0.npy").touch()
+    (out / f".predict-{owner()}-x2").mkdir()
     predict(world.eval, world.mask, out)
-    assert [p.name for p in out.glob(".*")] == [f".predict-{os.getpid()}-x2"]
-    (out / f".predict-{process.pid}-x1").mkdir()
+    assert [p.name for p in out.glob(".*")] == [f".predict-{owner()}-x2"]
+    (out / f".predict-{process.pid}-1-{place()}-x1").mkdir()
     predict(world.eval, world.mask, out)  # current: nothing is predicted
-    assert [p.name for p in out.glob(".*")] == [f".predict-{os.getpid()}-x2"]
+    assert [p.name for p in out.glob(".*")] == [f".predict-{owner()}-x2"]
 
 
 def test_a_killed_prediction_leaves_a_scratch_folder_that_the_next_call_knows(
@@ -280,7 +281,30 @@ def test_a_killed_prediction_leaves_a_scratch_folder_that_the_next_call_knows(
 
     monkeypatch.setattr(inference, "predict_probs", looking)
     predict(world.eval, world.mask[:1], tmp_path / "set")
-    assert [re.fullmatch(inference.SCRATCH, name)[1] for name in found] == [str(os.getpid())]  # type: ignore[index]
+    assert [re.fullmatch(inference.SCRATCH, name)[1] for name in found] == [owner()]  # type: ignore[index]
+
+
+def test_a_bar_that_was_begun_is_ended_also_when_it_fails(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    class Watcher:
+        def say(self, line: str) -> None: ...
+        def begin(self, title: str, total: float) -> None:
+            told.append(title)
+
+        def advance(self, done: float, title: str | None = None) -> None: ...
+        def end(self) -> None:
+            told.append("ended")
+
+    def failing(*_: Any) -> FloatArray:
+        raise DataError("as it may")
+
+    monkeypatch.setattr(inference, "predict_probs", failing)
+    with pytest.raises(DataError, match="as it may"):
+        predict(world.eval, world.mask[:1], tmp_path / "set", watcher=Watcher())
+    assert told == ["predicting", "ended"]
 
 
 def test_two_seeds_of_a_fold_are_two_voters_and_one_checkpoint_twice_is_refused(world: World, tmp_path: Path) -> None:

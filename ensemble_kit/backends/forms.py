@@ -6,7 +6,6 @@ FOLDER/<key>/...               what the back end wrote
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -29,7 +28,7 @@ from ensemble_kit.data.decode import Preprocess
 from ensemble_kit.data.preparers import Preparer
 from ensemble_kit.errors import MALFORMED, DataError, UsageError
 from ensemble_kit.files import read_json, sha256_file, sha256_json, write_json
-from ensemble_kit.loading.leftovers import remove_leftovers
+from ensemble_kit.leftovers import OWNER, owner, remove_leftovers
 from ensemble_kit.models.backbones import Builder
 from ensemble_kit.models.checkpoint import load_expert, seen_size
 from ensemble_kit.models.compute import predict_probs
@@ -41,8 +40,8 @@ from ensemble_kit.schema import Schema
 VERSION = 1
 """Counted up whenever photos are chosen, or forms kept, in another way."""
 FOUND = "agreement.json"
-SCRATCH = r"\.[0-9a-f]{16}\.(\d+)\.tmp"
-"""The folder in which process N builds a form."""
+SCRATCH = rf"\.[0-9a-f]{{16}}\.{OWNER}\.tmp"
+"""The folder in which a process builds a form."""
 BATCH = 32
 
 
@@ -117,7 +116,7 @@ class Forms:
             found = _read(place, described)
             if found is None:
                 self._note()
-                scratch = folder / f".{place.name}.{os.getpid()}.tmp"
+                scratch = folder / f".{place.name}.{owner()}.tmp"
                 stack.callback(shutil.rmtree, scratch, ignore_errors=True)
                 found = self._build(source, card, preprocess, compared, scratch)
                 content = {"checkpoint": card.describe(), "agreement": found.to_json(), "files": _hashes(scratch)}

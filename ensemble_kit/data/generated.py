@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from ensemble_kit.data.drawing.population import GENDERS, STATES, EvalLike, Pers
 from ensemble_kit.data.drawing.portrait import draw_photo
 from ensemble_kit.errors import DataError, UsageError, nearest
 from ensemble_kit.files import write_text
+from ensemble_kit.leftovers import OWNER, owner, remove_leftovers
 from ensemble_kit.schema import Attribute, Schema
 
 __all__ = ["EvalLike", "generate_faces"]
@@ -127,7 +129,8 @@ def _appearing(out: Path) -> Iterator[Path]:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         kind = "a folder that is not empty" if out.is_dir() else "a file"
         raise DataError(f"{out}: expected a new or empty folder, found {kind}; name another, or remove this one first")
-    temporary = out.parent / f".{out.name}.{os.getpid()}.tmp"
+    remove_leftovers(out.parent, rf"\.{re.escape(out.name)}\.{OWNER}\.tmp")
+    temporary = out.parent / f".{out.name}.{owner()}.tmp"
     try:
         temporary.mkdir(parents=True)
         yield temporary

@@ -2,13 +2,13 @@
 
 One file serves all experts and folds with the same preparation, also of trainings that run side by side: the first one
 that needs it builds it, the others wait. A build that was broken off goes on from what is written, and photos that
-another cache of the folder has in the same preparation are taken from there.
+another cache of the folder has in the same preparation are taken from there. Photos go by their content, see
+`loading.hashes`: copied elsewhere they are the same, changed ones are others.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,27 +16,21 @@ from typing import Any
 import numpy as np
 
 from ensemble_kit.arrays import BoolArray, ByteArray
-from ensemble_kit.current import photos_sha256
 from ensemble_kit.data.decode import Preprocess
 from ensemble_kit.data.samples import Problem, SampleTable
-from ensemble_kit.errors import MALFORMED, DataError
-from ensemble_kit.files import read_array, read_json, sha256_json, write_json
-from ensemble_kit.loading.blocks import Blocks, Problems, record_of, rows_written, waiting_for
-from ensemble_kit.loading.decoding import WINDOW, Decoded, decode_windows
-from ensemble_kit.loading.known import KnownPhotos, looks_of
-from ensemble_kit.loading.leftovers import remove_leftovers
-from ensemble_kit.loading.room import GB, check_disk, make_room, mark_used, size_text
+from ensemble_kit.errors import DataError
+from ensemble_kit.files import read_array, read_json, sha256_json
+from ensemble_kit.leftovers import OWNER, remove_leftovers
+from ensemble_kit.loading.blocks import Problems, waiting_for
+from ensemble_kit.loading.building import Progress, has_room, unreadable_of, watching, write
+from ensemble_kit.loading.decoding import decode_windows
+from ensemble_kit.loading.hashes import Say
+from ensemble_kit.loading.room import mark_used
 from ensemble_kit.loading.unstored import UnstoredPhotos
-from ensemble_kit.own_code import coded
+from ensemble_kit.loading.wanted import Wanted, geometry, nobody
 
-TEMPORARY = r"\.[0-9a-f]{16}\.(?:npy|json)\.(\d+)\.tmp"
-"""What `files.replacing` calls a file of the cache that is being written by process N."""
-
-Progress = Callable[[int, int], None]
-"""Told (photos done, photos in all) while photos are decoded."""
-
-Say = Callable[[str], None]
-"""Told in words what the user should know."""
+TEMPORARY = rf"\.[0-9a-f]{{16}}\.(?:npy|json)\.{OWNER}\.tmp"
+"""What `files.replacing` calls a file of the cache that is being written."""
 
 
 @dataclass(frozen=True)
@@ -92,38 +86,32 @@ class PhotoCache:
         Raises:
             DataError: the disk is too small, or photos change meanwhile.
         """
-        folder, tell = Path(folder), say or _nobody
         remove_leftovers(folder, TEMPORARY)
-        found = cls.open(table, preprocess, folder)
-        name = cache_key(table, preprocess)
+        wanted = Wanted.of(table, preprocess, Path(folder), say or nobody)
+        found = _opened(wanted)
         if found is None:
-            with waiting_for(folder / f".{name}.lock", _watching(folder, name, len(table), progress, tell)):
-                found = cls.open(table, preprocess, folder)  # another process may have built it meanwhile
-                if found is None and not _has_room(table, preprocess, folder, limit_gb, tell):
-                    return _unstored(table, preprocess, folder, progress)
+            with waiting_for(wanted.file(".lock"), watching(wanted, progress)):
+                found = _opened(wanted)  # another process may have built it meanwhile
+                if found is None and not has_room(wanted, limit_gb):
+                    return _unstored(wanted, progress)
                 if found is None:
-                    _write(table, preprocess, folder, progress)
-                    found = cls.open(table, preprocess, folder)
+                    write(wanted, progress)
+                    found = _opened(wanted)
         if found is None:
-            raise DataError(f"{folder}: photos changed while they were decoded; run the command again")
-        mark_used(found.photos, folder / f"{name}.npy")
+            raise DataError(f"{folder}: what was decoded is gone again; run the command again")
+        mark_used(found.photos, wanted.array)
         return found
 
     @classmethod
     def open(cls, table: SampleTable, preprocess: Preprocess, folder: Path) -> PhotoCache | None:
-        """The cache of these photos, or None when `folder` has none (or one of photos that have changed since)."""
-        name = cache_key(table, preprocess)
-        described, array = Path(folder) / f"{name}.json", Path(folder) / f"{name}.npy"
-        if not (described.is_file() and array.is_file()):
+        """The cache of these photos, or None when `folder` has none (or one of photos that have changed since).
+
+        Nothing is written. Where no cache has as many photos of this size, none of the photos is looked at.
+        """
+        shape = (len(table), *preprocess.size, 3)
+        if not any(_shape_of(array) == shape for array in Path(folder).glob("?" * 16 + ".npy")):
             return None
-        try:
-            problems = read_json(described)["problems"]
-            photos = read_array(array, memory_map=True)
-        except (DataError, KeyError, TypeError):
-            return None  # cut short by a full disk: built again
-        if photos.shape != (len(table), *preprocess.size, 3) or photos.dtype != np.uint8:
-            return None
-        return _described(table, preprocess, photos, problems)
+        return _opened(Wanted.of(table, preprocess, Path(folder)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process opens the same file; the photos themselves are not sent."""
@@ -143,7 +131,26 @@ class PhotoCache:
             raise DataError(f"the photo cache was prepared with {found}, expected {expected}; build it again")
 
 
-Geometry = tuple[Any, ...]
+def _opened(wanted: Wanted) -> PhotoCache | None:
+    """The cache, where it is there and whole."""
+    if not (wanted.described.is_file() and wanted.array.is_file()):
+        return None
+    try:
+        problems = read_json(wanted.described)["problems"]
+        photos = read_array(wanted.array, memory_map=True)
+    except (DataError, KeyError, TypeError):
+        return None  # cut short by a full disk: built again
+    if photos.shape != wanted.shape or photos.dtype != np.uint8:
+        return None
+    return _described(wanted.table, wanted.preprocess, photos, problems)
+
+
+def _shape_of(array: Path) -> tuple[int, ...]:
+    try:
+        shape: tuple[int, ...] = read_array(array, memory_map=True).shape
+        return shape
+    except DataError:
+        return ()
 
 
 def _reopened(path: str, *others: Any) -> PhotoCache:
@@ -160,136 +167,11 @@ def _described(table: SampleTable, preprocess: Preprocess, photos: Any, problems
     return PhotoCache(photos, readable, named, preprocess, sha256_json(table.ids.tolist()))
 
 
-def geometry(preprocess: Preprocess) -> Geometry:
-    """What decides the cached pixels: size, crop, interpolation and steps (mean and std come later)."""
-    whole = preprocess.size, preprocess.crop, preprocess.interpolation
-    steps = tuple(tuple(coded(step)) if callable(step) else step for step in preprocess.prepare)
-    return whole if not steps and preprocess.crop_at == (0.5, 0.5) else (*whole, preprocess.crop_at, steps)
-
-
-def cache_key(table: SampleTable, preprocess: Preprocess) -> str:
-    """A name for the prepared pixels: which photos, and the geometry."""
-    return sha256_json([photos_sha256(table), geometry(preprocess)])[:16]
-
-
-def _nobody(text: str) -> None:
-    """Who is told when nobody asked to be."""
-
-
-def _watching(folder: Path, name: str, n: int, progress: Progress | None, say: Say) -> Callable[[str], None]:
-    """What to do while another process decodes: say so once, and show how far it is."""
-    told: set[str] = set()
-
-    def look(holder: str) -> None:
-        if not told:
-            say(f"note: waiting for decoded photos: {holder.partition(';')[0]}")
-            told.add(holder)
-        if progress is not None:
-            progress(min(n, rows_written(folder / f".{name}.part", WINDOW)), n)
-
-    return look
-
-
-def _has_room(table: SampleTable, preprocess: Preprocess, folder: Path, limit_gb: float | None, say: Say) -> bool:
-    """Whether the cache may be kept; makes room for it, and says where it may not or where the disk gets full.
-
-    Raises:
-        DataError: it may, and the disk cannot take it.
-    """
-    height, width = preprocess.size
-    part = folder / f".{cache_key(table, preprocess)}.part"
-    n_bytes, what = len(table) * height * width * 3, f"{len(table)} decoded photos"
-    if not make_room(folder, n_bytes, None if limit_gb is None else int(limit_gb * GB), part):
-        say(
-            f"note: {what} take {size_text(n_bytes)}, more than cache_gb = {limit_gb:g} leaves them: they are not kept "
-            "but decoded each time"
-        )
-        return False
-    there = part.stat().st_size if part.is_file() else 0
-    instead = f"make room, choose a smaller size, or pass --cache-gb {_below(n_bytes):g} to have them decoded each time"
-    nearly_full = check_disk(folder, n_bytes - there, what, instead)
-    if nearly_full is not None:
-        say(f"note: {nearly_full}")
-    return True
-
-
-def _below(n_bytes: int) -> float:
-    """A limit in GB that so many bytes are above."""
-    return float(f"{n_bytes / GB / 2:.1g}")
-
-
-def _write(table: SampleTable, preprocess: Preprocess, folder: Path, progress: Progress | None) -> None:
-    """Decodes what is not written yet, block by block; then the cache takes its name."""
-    name = cache_key(table, preprocess)
-    part = folder / f".{name}.part"
-    looks, same = looks_of(table), sha256_json(geometry(preprocess))
-    blocks = Blocks(part, (len(table), *preprocess.size, 3), WINDOW)
-    known = KnownPhotos(folder, same)
-    todo = [row for first, end in blocks if first not in blocks.done for row in range(first, end)]
-    wanted = [row for row in todo if known.find(looks[row]) is None]
-    paths = table.paths
-    decoded = _InTurn(wanted, decode_windows([paths[row] for row in wanted], [preprocess], WINDOW))
-    for first, end in blocks:
-        if first not in blocks.done:
-            pixels = np.zeros((end - first, *preprocess.size, 3), dtype=np.uint8)
-            found = decoded.fill(pixels, first)
-            for row in range(first, end):
-                photo = known.find(looks[row])
-                if photo is not None:
-                    pixels[row - first] = photo
-            blocks.write(first, pixels, found)
-        if progress is not None:
-            progress(end, len(table))
-    problems, _in_use = blocks.problems(), blocks.photos  # until it has its name
-    blocks.close()
-    how = {"geometry": same, "looks": "".join(looks)}
-    write_json(folder / f"{name}.json", {"key": name, "problems": [list(problem) for problem in problems], **how})
-    os.replace(part, folder / f"{name}.npy")
-    record_of(part).unlink(missing_ok=True)
-
-
-class _InTurn:
-    """Photos decoded one after the other, a window ahead, handed out in other portions than they come in.
-
-    Args:
-        rows: of the table, in rising order; what is decoded is in the same order.
-    """
-
-    def __init__(self, rows: Sequence[int], windows: Iterator[Decoded]):
-        self.rows, self.windows = rows, windows
-        self.start, self.photos, self.problems = 0, np.zeros((0, 0, 0, 3), dtype=np.uint8), dict[int, str]()
-        self.next = 0
-
-    def fill(self, pixels: ByteArray, first: int) -> Problems:
-        """Puts in the photos of the rows from `first` on, as far as `pixels` goes; the problems among them."""
-        found = []
-        while self.next < len(self.rows) and self.rows[self.next] < first + len(pixels):
-            if self.next == self.start + len(self.photos):
-                self.start, (self.photos,), problems = next(self.windows)
-                self.problems = dict(problems)
-            row = self.rows[self.next]
-            pixels[row - first] = self.photos[self.next - self.start]
-            if self.next in self.problems:
-                found.append((row, self.problems[self.next]))
-            self.next += 1
-        return found
-
-
-def _unstored(table: SampleTable, preprocess: Preprocess, folder: Path, progress: Progress | None) -> PhotoCache:
-    """Photos that are decoded each time; which of them cannot be read is found out once, and kept."""
-    name = cache_key(table, preprocess)
-    described = folder / f"{name}.json"
-    try:
-        problems: Problems = [(int(row), str(text)) for row, text in read_json(described)["problems"]]
-    except (DataError, *MALFORMED):
-        problems = []
-        for start, (window,), found in decode_windows(table.paths, [preprocess]):
-            problems += found
-            if progress is not None:
-                progress(start + len(window), len(table))
-        write_json(described, {"key": name, "problems": [list(problem) for problem in problems]})
-    whole = _described(table, preprocess, None, problems)
-    photos: Any = UnstoredPhotos(table.paths, preprocess, whole.readable, folder / f"{name}.npy", _decoded)
+def _unstored(wanted: Wanted, progress: Progress | None) -> PhotoCache:
+    """Photos that are decoded each time."""
+    table, preprocess = wanted.table, wanted.preprocess
+    whole = _described(table, preprocess, None, unreadable_of(wanted, progress))
+    photos: Any = UnstoredPhotos(table.paths, preprocess, whole.readable, wanted.array, _decoded)
     return replace(whole, photos=photos)
 
 

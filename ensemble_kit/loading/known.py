@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ensemble_kit.arrays import ByteArray
-from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import MALFORMED, DataError
-from ensemble_kit.files import read_array, read_json, sha256_bytes
-
-LOOK = 16
-"""Characters of what tells one photo from another."""
+from ensemble_kit.files import read_array, read_json
+from ensemble_kit.loading.room import is_used
 
 
-def looks_of(table: SampleTable) -> list[str]:
-    """What tells photos apart without opening them: path below the root, size and time of the file."""
-    found = []
-    for name, path in zip(table.frame["path"].tolist(), table.paths, strict=True):
-        try:
-            stat = path.stat()
-            found.append(sha256_bytes(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}".encode())[:LOOK])
-        except OSError:
-            found.append("-" * LOOK)
-    return found
+def remove_outdated(folder: Path) -> None:
+    """Removes caches of versions that told photos by name, size and time: they are never opened again."""
+    for described in folder.glob("*.json"):
+        with suppress(DataError, OSError, *MALFORMED):
+            array = described.with_suffix(".npy")
+            if "looks" in read_json(described) and not is_used(array):
+                array.unlink(missing_ok=True)
+                described.unlink(missing_ok=True)
 
 
 class KnownPhotos:
-    """Photos in the same preparation that other caches of a folder hold, by their look.
+    """Photos in the same preparation that other caches of a folder hold, by their hash.
 
     Args:
         geometry: hash of the preparation.
@@ -46,8 +42,9 @@ class KnownPhotos:
     def _add(self, entry: dict[str, Any], photos: ByteArray) -> None:
         unreadable = {row for row, _ in entry["problems"]}
         for row in set(range(len(photos))) - unreadable:
-            self.photos[entry["looks"][LOOK * row : LOOK * (row + 1)]] = photos, row
+            self.photos[entry["photos"][row]] = photos, row
 
-    def find(self, look: str) -> ByteArray | None:
-        photos, row = self.photos.get(look, (None, 0))
+    def find(self, sha256: str) -> ByteArray | None:
+        """The prepared photo `(height, width, 3)`; None where no cache holds it."""
+        photos, row = self.photos.get(sha256, (None, 0))
         return None if photos is None else photos[row]

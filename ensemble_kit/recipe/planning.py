@@ -245,10 +245,11 @@ def _check_crop(table: SampleTable, preprocess: Preprocess) -> None:
 
 
 def _cache_of(run: Run, job: ExpertJob) -> dict[str, int]:
-    """The cache that the job needs and that is not there: its name and its bytes."""
-    from ensemble_kit.loading.cache import PhotoCache, cache_key
+    """The cache that the job needs and that is not there: what names its preparation, and its bytes."""
+    from ensemble_kit.loading.cache import PhotoCache
+    from ensemble_kit.loading.wanted import geometry_sha256
 
     if PhotoCache.open(run.table, job.preprocess, run.folder / "cache") is not None:
         return {}
     height, width = job.size
-    return {cache_key(run.table, job.preprocess): len(run.table) * height * width * 3}
+    return {geometry_sha256(job.preprocess): len(run.table) * height * width * 3}

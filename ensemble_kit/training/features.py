@@ -17,9 +17,9 @@ from ensemble_kit.arrays import ByteArray, FloatArray, IntArray
 from ensemble_kit.card import tensors_sha256
 from ensemble_kit.data.decode import Preprocess
 from ensemble_kit.files import new_array, read_array, replacing, sha256_json
+from ensemble_kit.leftovers import OWNER, remove_leftovers
 from ensemble_kit.loading.cache import PhotoCache
 from ensemble_kit.loading.dataset import Key
-from ensemble_kit.loading.leftovers import remove_leftovers
 from ensemble_kit.loading.samplers import joint_keys
 from ensemble_kit.loading.smote import smote_between
 from ensemble_kit.loading.transforms import Augment
@@ -33,8 +33,8 @@ from ensemble_kit.training.rows import FoldRows
 
 BATCH = 64
 
-TEMPORARY = r"\.features-[0-9a-f]{16}\.npy\.(\d+)\.tmp"
-"""What `files.replacing` calls features that are being written by process N."""
+TEMPORARY = rf"\.features-[0-9a-f]{{16}}\.npy\.{OWNER}\.tmp"
+"""What `files.replacing` calls features that are being written."""
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,14 @@ import torch
 from ensemble_kit.card import Card, Head, read_card
 from ensemble_kit.errors import DataError
 from ensemble_kit.files import hold, let_go, read_json, replacing, sha256_file, sha256_json, write_json, write_text
+from ensemble_kit.leftovers import OWNER, remove_leftovers
 from ensemble_kit.training.job import FoldResult
 
 FORMAT = "ensemble_kit.training_state"
 STATE, PREVIOUS, BEST, OOF = "state.pt", "state.prev.pt", "best.safetensors", "oof.npy"
 METRICS, LOCK, DONE = "metrics.jsonl", "lock", "DONE"
+TEMPORARY = rf"\..*\.{OWNER}\.tmp"
+"""What `files.replacing` calls a file that is being written."""
 TRAINED = "trained.safetensors"
 """What training kept, once a soup has taken its place as `best.safetensors`."""
 
@@ -166,8 +169,7 @@ class FoldFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         handle = hold(self.path / LOCK, "trained")
         try:
-            for leftover in self.path.glob(".*.tmp"):  # of a process that was killed while it wrote
-                leftover.unlink(missing_ok=True)
+            remove_leftovers(self.path, TEMPORARY)
             yield
         finally:
             let_go(self.path / LOCK, handle)

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from ensemble_kit.files import let_go, slug, try_hold
+from ensemble_kit.leftovers import spoken
 
 FOLDER: Path | None = None
 """Where the lock files are; None = where every process of the machine finds them."""
@@ -53,7 +54,9 @@ def alone_on(
     """Holds a GPU for the block; waits while another process trains on it. Does nothing on a CPU.
 
     The system lets go of a GPU when a process dies, however it dies. Within a block of the same process on the same
-    GPU it does nothing either.
+    GPU it does nothing either. Processes find each other's lock in the machine's temporary folder: those of containers
+    that do not share it do not see each other, and neither do users where the administrator gives each a /tmp of their
+    own; two trainings in such containers have to be kept apart by who starts them.
 
     Args:
         what: is trained, for who waits to be told.
@@ -78,7 +81,7 @@ def alone_on(
 def _waited_for(file: Path, name: str, what: Path, say: Callable[[str], None], heed: Callable[[], None]) -> int:
     began, told = time.monotonic(), -TELL_EVERY
     while True:
-        found = try_hold(file, f"process {os.getpid()}, which trains {what}")
+        found = try_hold(file, f"{spoken()}, which trains {what}")
         waited = time.monotonic() - began
         if isinstance(found, int):
             if told >= 0:

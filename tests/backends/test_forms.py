@@ -28,6 +28,7 @@ from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.files import sha256_file
 from ensemble_kit.graph import Graph
 from ensemble_kit.inference import predict_table
+from ensemble_kit.leftovers import place
 from ensemble_kit.models.backbones import Builder
 from ensemble_kit.models.checkpoint import load_expert
 from ensemble_kit.predictions import load_predictions
@@ -185,7 +186,7 @@ def test_what_a_killed_process_left_is_removed(world: World, tmp_path: Path) -> 
     worker = context.Process(target=os.getpid)
     worker.start()
     worker.join()
-    (tmp_path / f".0123456789abcdef.{worker.pid}.tmp").mkdir()
+    (tmp_path / f".0123456789abcdef.{worker.pid}-1-{place()}.tmp").mkdir()
     world.forms(Shifted(), folder=tmp_path)
     assert not list(tmp_path.iterdir())
 

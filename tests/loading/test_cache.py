@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +56,8 @@ def test_other_geometry_photos_or_rows_are_another_cache(tmp_path: Path) -> None
     assert PhotoCache.open(table, Preprocess(size=(SIZE, SIZE), crop=(0.5, 1)), folder) is None
     assert PhotoCache.open(table.select([1, 0]), PLAIN, folder) is None
     os.utime(table.paths[0], ns=(1, 1))
+    assert PhotoCache.open(table, PLAIN, folder) is not None, "touched, not changed"
+    shutil.copyfile(table.paths[0], table.paths[1])
     assert PhotoCache.open(table, PLAIN, folder) is None
 
 

@@ -119,7 +119,7 @@ def test_a_gpu_is_free_when_its_process_was_killed(lock: Path, tmp_path: Path) -
             holder.kill()
 
         with gpus.alone_on(CPU, tmp_path, say=say):
-            assert lock.read_text() == f"process {os.getpid()}, which trains {tmp_path}"
+            assert lock.read_text() == f"process {os.getpid()} on {os.uname().nodename}, which trains {tmp_path}"
             with gpus.alone_on(CPU, tmp_path / "fold", say=say):  # a fold of the same run
                 assert lock.exists()
             assert lock.exists()

@@ -22,6 +22,7 @@ from torch import nn
 
 from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import DataError, StoppedError, UsageError
+from ensemble_kit.leftovers import place
 from ensemble_kit.loading.cache import PhotoCache
 from ensemble_kit.training import EpochLine, ExpertJob, FoldResult, train_fold
 from ensemble_kit.training import session as session_module
@@ -497,7 +498,7 @@ def test_a_fold_is_trained_by_one_process_at_a_time_and_a_dead_ones_lock_is_take
             world.train(tmp_path)
         holder.kill()
     assert (tmp_path / "lock").exists()
-    (tmp_path / ".state.pt.77.tmp").write_bytes(b"half")
+    (tmp_path / f".state.pt.{holder.pid}-1-{place()}.tmp").write_bytes(b"half")
     world.train(tmp_path)
     world.check_same(tmp_path)
 

@@ -9,6 +9,8 @@ from torchvision.models import densenet121, resnet18
 
 from ensemble_kit.models.compute import choose_compute
 from ensemble_kit.models.fused import fold_batch_norms, ready
+from ensemble_kit.models.heads import build_network
+from ensemble_kit.models.outputs import Part
 
 SIZE = (32, 32)
 
@@ -58,6 +60,42 @@ class Branching(nn.Module):
         return y.mean((2, 3)) if float(x.sum()) > 0 else y.amax((2, 3))
 
 
+def map_backbone() -> tuple[nn.Module, int]:
+    return nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU()), 4
+
+
+class Asked(nn.Module):
+    """Cannot be traced, and its head asks its backbone for more than its answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = Body()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.body(x)
+        return y * self.body.scale() if float(x.sum()) > 0 else y
+
+
+class Body(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten())
+
+    def scale(self) -> float:
+        return 2.0
+
+
+@pytest.mark.parametrize("head", ["linear", "deep=8", "conv=8"])
+@pytest.mark.parametrize("parts", [[Part(3)], [Part(3), Part(4, "ordinal")]], ids=["one head", "two heads"])
+def test_networks_as_they_are_trained_are_folded(head: str, parts: list[Part]) -> None:
+    """Heads ask what shape the features have, which cannot be traced."""
+    plain = shaken(build_network(map_backbone, "none", parts, (0, 0), head=head))
+    folded = fold_batch_norms(plain, SIZE)
+    photos = torch.randn(3, 3, *SIZE)
+    with torch.inference_mode():
+        torch.testing.assert_close(folded(photos), plain(photos), atol=1e-4, rtol=1e-4)
+    assert n_norms(folded) == 0 < n_norms(plain)
+
+
 @pytest.mark.parametrize(
     ("network", "left"),
     [
@@ -66,8 +104,9 @@ class Branching(nn.Module):
         (nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4), nn.Flatten()), 1),
         (Shared(), 2),
         (Branching(), 1),
+        (Asked(), 1),
     ],
-    ids=["resnet18", "densenet121", "norm after relu", "shared", "branching"],
+    ids=["resnet18", "densenet121", "norm after relu", "shared", "branching", "asked"],
 )
 def test_a_folded_network_answers_the_same(network: nn.Module, left: int) -> None:
     plain = shaken(network)

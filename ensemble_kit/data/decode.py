@@ -13,7 +13,6 @@ import numpy as np
 
 from ensemble_kit.arrays import ByteArray
 from ensemble_kit.data.preparers import Preparer, find_preparer, run_steps
-from ensemble_kit.data.shrinking import shrink
 from ensemble_kit.errors import MALFORMED, DataError, UsageError, nearest
 from ensemble_kit.files import kind_of
 from ensemble_kit.named import name_of
@@ -275,10 +274,9 @@ def prepare(photo: ByteArray, preprocess: Preprocess, out: ByteArray | None = No
         out[:] = kept
         return out
     shrinks = rows >= out_rows and columns >= out_columns
-    if preprocess.interpolation == "area" and shrinks:
-        shrink(kept, out)
-    else:  # OpenCV's "area" turns into nearest-like steps when an axis grows
-        cv2.resize(np.ascontiguousarray(kept), (out_columns, out_rows), dst=out, interpolation=cv2.INTER_LINEAR)
+    # OpenCV's "area" turns into nearest-like steps when an axis grows
+    method = cv2.INTER_AREA if preprocess.interpolation == "area" and shrinks else cv2.INTER_LINEAR
+    cv2.resize(np.ascontiguousarray(kept), (out_columns, out_rows), dst=out, interpolation=method)
     return out
 
 

@@ -82,6 +82,31 @@ def saved_backend(folder: Path, key: str = "backend") -> str:
         return BACKEND
 
 
+def saved_agreement(folder: Path) -> dict[str, dict[str, Any]]:
+    """SHA-256 of a checkpoint -> how well the back end agreed on it, and whether that is `enough`, see `Forms`."""
+    try:
+        found = read_prediction_json(folder)["created"].get("agreement", {})
+        return {str(sha256): dict(entry) for sha256, entry in found.items()}
+    except (DataError, UsageError, *MALFORMED):
+        return {}
+
+
+def disagreement(folder: Path) -> str:
+    """Of a set whose back end was taken although it disagrees, what was accepted, in words; else nothing."""
+    taken = [entry for entry in saved_agreement(folder).values() if not entry.get("enough")]
+    try:
+        lowest = min(taken, key=lambda entry: float(entry["equal"]) if entry["n_photos"] else -1.0, default=None)
+        if lowest is None:
+            return ""
+        found = (
+            f"{100 * float(lowest['equal']):.1f} % of torch's labels" if lowest["n_photos"] else "compared on no photo"
+        )
+        which = lowest["checkpoint"] if len(taken) == 1 else f"{lowest['checkpoint']}, the lowest of {len(taken)}"
+    except MALFORMED:
+        found, which = "disagrees", "in a way that cannot be read"
+    return f"{saved_backend(folder)}: {found} ({which}), accepted by --accept-disagreement"
+
+
 def saved_layers(
     folder: Path, table: SampleTable, tta: Sequence[str] | None = None, backend: str | None = None
 ) -> dict[tuple[str, str], FloatArray]:

@@ -18,7 +18,14 @@ from ensemble_kit.backends.forms import Forms
 from ensemble_kit.backends.photos import TrainingPhotos
 from ensemble_kit.backends.table import BackendLike, find_backend
 from ensemble_kit.card import Card, Head, read_card
-from ensemble_kit.current import photos_sha256, predictions_current, saved_backend, saved_layers, saved_tta
+from ensemble_kit.current import (
+    photos_sha256,
+    predictions_current,
+    saved_agreement,
+    saved_backend,
+    saved_layers,
+    saved_tta,
+)
 from ensemble_kit.data.decode import Preprocess
 from ensemble_kit.data.preparers import Preparer
 from ensemble_kit.data.samples import SampleTable
@@ -116,7 +123,8 @@ def predict_table(
             out. The same for `recipe_backend` and `current.wanted_backend`.
         trained_on: the samples that the checkpoints were trained on: every back end but torch in float32 is compared
             with it on some of them, once, and kept under `cache`.
-        accept_disagreement: take a back end that gives other labels too often, or that cannot be compared.
+        accept_disagreement: take a back end that gives other labels too often, or that cannot be compared. The set
+            keeps what was accepted; a later call without this takes none of it.
 
     Raises:
         DataError: a checkpoint that cannot be read, or of another schema than the table or the other checkpoints; a
@@ -133,11 +141,15 @@ def predict_table(
     remove_leftovers(out, SCRATCH)
     is_told = saved_tta(out, "recipe_tta") == tuple(recipe_tta)
     is_told &= saved_backend(out, "recipe_backend") == recipe_backend
-    if is_told and predictions_current(out, table, {voter.sha256 for voter in voters}, tta, chosen.name):
+    agreement = {} if chosen.least_equal is None else saved_agreement(out)
+    # what somebody accepted once is not accepted by everybody who comes after
+    doubted = set() if chosen.least_equal is None or accept_disagreement else {voter.sha256 for voter in voters}
+    doubted -= {sha256 for sha256, found in agreement.items() if found.get("enough") is True}
+    if is_told and not doubted and predictions_current(out, table, {v.sha256 for v in voters}, tta, chosen.name):
         return out
     photos = photos_sha256(table)  # before they are looked at: photos that change meanwhile are predicted again
     saved = saved_layers(out, table, tta, chosen.name)
-    layers = {voter: saved[voter.key] for voter in voters if voter.key in saved}
+    layers = {voter: saved[voter.key] for voter in voters if voter.key in saved and voter.sha256 not in doubted}
     problems = read_problems(out) if layers else []
     forms = Forms(
         chosen,
@@ -171,7 +183,14 @@ def predict_table(
             problems = _fill(
                 fresh, table, network, forms.compute, batch_size, threads, cache, watcher, views, preparers
             )
-        told = {"tta": tta, "recipe_tta": recipe_tta, "backend": chosen.name, "recipe_backend": recipe_backend}
+        told: dict[str, Any] = {
+            "tta": tta,
+            "recipe_tta": recipe_tta,
+            "backend": chosen.name,
+            "recipe_backend": recipe_backend,
+        }
+        agreed = {v.sha256: agreement[v.sha256] for v in layers if v.sha256 in agreement}
+        told |= {"agreement": agreed | forms.agreements}
         _save(out, table, voters, layers | fresh, problems, command, photos, told)
     return out
 

@@ -44,9 +44,13 @@ class Agreement:
             f"{self.n_photos} training photos), largest difference {self.largest:.2g}"
         )
 
+    def is_enough(self, least: float) -> bool:
+        """Whether something could be compared, and at least so many labels are equal."""
+        return self.n_photos > 0 and self.equal >= least
+
     def refuse_below(self, least: float, name: str, checkpoint: str) -> None:
-        """Raises DataError when fewer labels than `least` are equal, or when nothing could be compared."""
-        if self.n_photos and self.equal >= least:
+        """Raises DataError unless it `is_enough`."""
+        if self.is_enough(least):
             return
         found = self.text() if self.n_photos else "no training photo to compare it on"
         raise DataError(

@@ -33,6 +33,7 @@ from ensemble_kit.models.backbones import Builder
 from ensemble_kit.models.checkpoint import load_expert, seen_size
 from ensemble_kit.models.compute import predict_probs
 from ensemble_kit.models.heads import HeadBuilder
+from ensemble_kit.models.memory import told_of
 from ensemble_kit.own_code import coded
 from ensemble_kit.predictions import Predictions
 from ensemble_kit.schema import Schema
@@ -56,7 +57,10 @@ class Forms:
         photo_cache: folder of photo caches, which spare the decoding.
         accept: take a form that disagrees, or that cannot be compared.
         backbones, heads, preparers: backbones, heads and preparing steps of one's own, by the name in the card.
-        say: told what the comparison of a form found.
+        say: told what the comparison of a form found, and which form was taken that disagrees.
+
+    Attributes:
+        agreements: SHA-256 of a checkpoint that was loaded -> what was found, and whether it is enough.
 
     Raises:
         UsageError: the back end is not installed, or wants training photos and has none.
@@ -86,6 +90,7 @@ class Forms:
         self.trained_on, self.folder, self.photo_cache, self.accept = trained_on, folder, photo_cache, accept
         self.builders: dict[str, Any] = {"backbones": backbones, "heads": heads}
         self.preparers, self.say, self.is_noted = preparers, say, False
+        self.agreements: dict[str, dict[str, Any]] = {}
         if folder is not None:
             remove_leftovers(folder, SCRATCH)
 
@@ -97,8 +102,12 @@ class Forms:
 
         Raises:
             DataError: a checkpoint that cannot be read or converted, of other samples, or a form that disagrees.
+            UsageError: memory runs out.
         """
+        with told_of(f"{path} was loaded"):
+            return self._load(path, card, sha256)
 
+    def _load(self, path: Path, card: Card, sha256: str) -> Forward:
         def network() -> nn.Module:
             return load_expert(path, **self.builders)[0]
 
@@ -124,9 +133,17 @@ class Forms:
                 _take_place(scratch, place, described)
                 if self.say is not None:
                     self.say(f"{self.backend.name}, {card.describe()}: {found.text()}")
-            if not self.accept:
-                found.refuse_below(least, self.backend.name, card.describe())
+            self._heed(found, least, card.describe(), sha256)
             return self.backend.load(source, place)
+
+    def _heed(self, found: Agreement, least: float, checkpoint: str, sha256: str) -> None:
+        """Refuses a form that disagrees, or says that it was taken all the same; keeps what was found."""
+        enough = found.is_enough(least)
+        if not self.accept:
+            found.refuse_below(least, self.backend.name, checkpoint)
+        if not enough and self.say is not None:
+            self.say(f"note: back end {self.backend.name}: {checkpoint}: {found.text()}; taken, disagreement accepted")
+        self.agreements[sha256] = {"checkpoint": checkpoint, **found.to_json(), "least": least, "enough": enough}
 
     def _source(self, card: Card, network: Callable[[], nn.Module], photos: Callable[[], Iterator[Tensor]]) -> Source:
         return Source(card.describe(), network, seen_size(card), self.compute, photos)

@@ -97,6 +97,12 @@ def main() -> None:
     except OSError as error:
         print(f"error: {error.filename or 'file'}: {error.strerror}; name a place that can be written", file=sys.stderr)
         sys.exit(3)
+    except (MemoryError, RuntimeError) as error:
+        memory = sys.modules.get("ensemble_kit.models.memory")  # torch is not imported for a message
+        if not (isinstance(error, MemoryError) if memory is None else memory.ran_out(error)):
+            raise
+        print(f"error: out of memory ({' '.join(str(error).split())[:200] or 'no more of it'})", file=sys.stderr)
+        sys.exit(2)
     except SystemExit as stop:
         if stop.code == 130:  # what typer makes of Ctrl-C
             print("stopped; the same command goes on from here", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -29,7 +30,25 @@ def ran_out(error: BaseException) -> bool:
         True
     """
     is_told = isinstance(error, RuntimeError) and any(text in str(error) for text in TOLD)
-    return isinstance(error, torch.OutOfMemoryError) or is_told
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or is_told
+
+
+@contextmanager
+def told_of(doing: str) -> Iterator[None]:
+    """Memory that runs out in the block becomes one line: nothing smaller could be done in its place.
+
+    Args:
+        doing: what the block does, in the passive: "mask, fold 0 was loaded".
+
+    Raises:
+        UsageError: in place of what torch raises.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not ran_out(error):
+            raise
+        raise UsageError(f"out of memory while {doing}; {WAYS_OUT}") from None
 
 
 def tried(work: Callable[[], Found]) -> Found | None:

@@ -50,6 +50,7 @@ def save_predictions(
     recipe_tta: Sequence[str] = (),
     backend: str = "torch",
     recipe_backend: str = "torch",
+    agreement: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Writes a prediction set; `predictions.json` comes last, and without it the folder is none.
 
@@ -63,6 +64,7 @@ def save_predictions(
         recipe_tta: those that the run's recipe named then.
         backend: what ran the checkpoints.
         recipe_backend: the one that the run's recipe named then.
+        agreement: SHA-256 of a checkpoint -> how well what ran it agreed with torch in float32, where it was compared.
 
     Raises:
         DataError: experts on different photos, or whose classes are not the schema's.
@@ -84,8 +86,14 @@ def save_predictions(
     write_csv(folder / "errors.csv", [("sample_id", "path", "problem"), *problems])
     content = {"format": FORMAT, "version": VERSION, "n_samples": len(ids), "ids_sha256": ids_sha256(ids)}
     versions = {"python": platform.python_version(), "numpy": np.__version__}
-    created = {"command": command, "versions": versions, "photos_sha256": photos_sha256, "tta": list(tta)}
+    created: dict[str, Any] = {
+        "command": command,
+        "versions": versions,
+        "photos_sha256": photos_sha256,
+        "tta": list(tta),
+    }
     created |= {"recipe_tta": list(recipe_tta), "backend": backend, "recipe_backend": recipe_backend}
+    created |= {"agreement": {sha256: dict(found) for sha256, found in (agreement or {}).items()}}
     content |= {"schema": schema.to_json(), "experts": entries, "created": created}
     write_json(folder / "predictions.json", content)
 

@@ -14,6 +14,7 @@ import numpy as np
 from ensemble_kit.arrays import IdArray, IntArray
 from ensemble_kit.cascading import Cascaded
 from ensemble_kit.cascading import cascade as run_cascade
+from ensemble_kit.current import disagreement
 from ensemble_kit.decisions import decide_labels
 from ensemble_kit.ensemble import Combined, ConditionalEnsemble, Fallback, Missing
 from ensemble_kit.errors import UsageError
@@ -49,6 +50,7 @@ class CombineReport:
         joint: the folder of joint probabilities, a prediction set of its own.
         rows: the table of reasons, where it was asked for.
         n_filled: photos without a prediction or answer, answered as `missing` says.
+        disagreements: of sets whose back end was taken although it disagrees, what was accepted.
     """
 
     result: Combined | Cascaded
@@ -57,6 +59,7 @@ class CombineReport:
     joint: Path
     rows: Path | None
     n_filled: int
+    disagreements: tuple[str, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -70,6 +73,8 @@ class CombineReport:
             found["distance_to_soft"] = _distances(self.result)
         else:
             found["photos_per_stage"] = self.counts
+        if self.disagreements:
+            found["disagreements"] = list(self.disagreements)
         return found | {"submission": str(self.submission), "joint": str(self.joint)}
 
     def text(self) -> str:
@@ -80,6 +85,7 @@ class CombineReport:
             lines += [line for line in self.result.summary().splitlines() if not line.startswith(("photos", "asked"))]
         if self.n_filled:
             lines.append(f"{self.n_filled} photos without an answer got the one named")
+        lines += [f"note: {accepted}" for accepted in self.disagreements]
         if self.rows:
             lines.append(f"row by row: {self.rows}")
         return "\n".join([*lines, f"submission: {self.submission}", f"joint probabilities: {self.joint}"])
@@ -157,7 +163,8 @@ def combine_sets(
     save_predictions(out / "joint", [result.joint], schema, command="ens combine")
     (out / "rows.csv").unlink(missing_ok=True)  # those of an earlier result would not fit this one
     table = _write_rows(out / "rows.csv", result, answers, schema) if rows else None
-    report = CombineReport(result, plan, out / "submission.csv", out / "joint", table, n_filled)
+    accepted = tuple(f"{folder}: {found}" for folder in folders if (found := disagreement(folder)))
+    report = CombineReport(result, plan, out / "submission.csv", out / "joint", table, n_filled, accepted)
     more = {"structure": structure, "cascade": cascade, "missing": missing, **chosen.model_dump()}
     more |= {"known": list(known), "fitted": [str(path) for path in fitted]}
     write_json(out / "combine.json", {**report.to_json(), **more})

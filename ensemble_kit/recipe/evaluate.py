@@ -11,6 +11,7 @@ import numpy as np
 
 from ensemble_kit.arrays import IdArray, IntArray
 from ensemble_kit.conditions import under_condition
+from ensemble_kit.current import disagreement
 from ensemble_kit.errors import DataError
 from ensemble_kit.metrics import accuracy, macro_f1, person_bootstrap
 from ensemble_kit.predictions import Predictions, load_predictions, read_prediction_schema
@@ -129,12 +130,14 @@ class Answered:
         joint: `(n_samples,)` joint index.
         groups: `(n_samples,)` the person of each photo; None = nobody knows.
         is_held_out: training photos, each predicted by the models that never saw its person.
+        disagreement: of the back end that predicted them, where it was taken all the same.
     """
 
     experts: list[Predictions]
     joint: IntArray
     groups: IdArray | None
     is_held_out: bool
+    disagreement: str = ""
 
     @property
     def ids(self) -> IdArray:
@@ -142,7 +145,8 @@ class Answered:
 
     @property
     def scored_on(self) -> str:
-        return "training photos, out of fold" if self.is_held_out else "the evaluation photos"
+        which = "training photos, out of fold" if self.is_held_out else "the evaluation photos"
+        return f"{which} ({self.disagreement})" if self.disagreement else which
 
 
 def answered_photos(
@@ -169,7 +173,7 @@ def answered_photos(
         return held_out_photos(run)
     experts = load_predictions(folder)
     joint, groups = truth.of(experts[0].ids, str(folder))
-    return Answered(experts, joint, groups, is_held_out=False)
+    return Answered(experts, joint, groups, is_held_out=False, disagreement=disagreement(folder))
 
 
 class PartlyLabelledError(DataError):

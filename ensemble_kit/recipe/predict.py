@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ensemble_kit.current import wanted_backend, wanted_tta
+from ensemble_kit.current import disagreement, wanted_backend, wanted_tta
 from ensemble_kit.errors import DataError, UsageError, nearest
 from ensemble_kit.files import read_json
 from ensemble_kit.predictions import read_problems
@@ -62,6 +62,9 @@ def predict_run(
     settings.setdefault("tta", wanted_tta(folder, run.tta))
     settings |= {"recipe_tta": run.tta, "recipe_backend": run.backend}
     predict_table(table, checkpoints, folder, cache=run.folder / "cache", watcher=watcher, **settings)
+    accepted = disagreement(folder)
+    if accepted:
+        watcher.say(f"note: {folder}: {accepted}")
     unread = {sample_id for sample_id, _, _ in read_problems(folder)}
     if unread:
         watcher.say(f"note: {len(unread)} photos could not be read and have no prediction, see {folder / 'errors.csv'}")

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 
 from ensemble_kit.card import Card, Head, read_card
-from ensemble_kit.errors import DataError
+from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.files import hold, let_go, read_json, replacing, sha256_file, sha256_json, write_json, write_text
 from ensemble_kit.leftovers import OWNER, remove_leftovers
+from ensemble_kit.models.memory import ran_out
 from ensemble_kit.training.job import FoldResult
 
 FORMAT = "ensemble_kit.training_state"
@@ -116,13 +117,16 @@ class FoldFolder:
 
         Raises:
             DataError: the state is of another training, or states exist and none can be read.
+            UsageError: memory runs out; that says nothing about the state.
         """
         found = [self.path / name for name in (STATE, PREVIOUS) if (self.path / name).is_file()]
         for path in found:
             try:
                 _refuse_flipped(path)
                 content = torch.load(path, map_location="cpu", weights_only=True)
-            except Exception:  # noqa: S112  # torch raises half a dozen kinds for a damaged file
+            except Exception as error:  # torch raises half a dozen kinds for a damaged file
+                if ran_out(error):  # a whole one may not fit
+                    raise UsageError(f"out of memory while {path} was loaded; see what else uses the machine") from None
                 continue
             if not isinstance(content, dict) or content.get("format") != FORMAT:
                 continue

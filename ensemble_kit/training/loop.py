@@ -13,6 +13,7 @@ from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import DataError
 from ensemble_kit.loading.cache import PhotoCache
 from ensemble_kit.models.compute import choose_compute, num_threads
+from ensemble_kit.models.memory import told_of
 from ensemble_kit.stopping import stoppable
 from ensemble_kit.training.folder import FoldFolder
 from ensemble_kit.training.gpus import alone_on
@@ -53,7 +54,7 @@ def train_fold(
             Also told that another training is waited for that is on the same GPU, see `alone_on`.
 
     Raises:
-        UsageError: a name or a device that is not there.
+        UsageError: a name or a device that is not there, or memory that does not even take two photos at a time.
         DataError: nothing to train on, first weights that cannot be had, or the folder holds another training (it
             says what differs).
         DivergedError: the loss stopped being finite; the files are those of the epoch before.
@@ -78,10 +79,11 @@ def train_fold(
             stack.enter_context(alone)
             devices = [torch.cuda.current_device()] if compute.device.type == "cuda" else []
             stack.enter_context(torch.random.fork_rng(devices=devices))
-            session = Session(job, table, photos, files, rows, compute, stop, on_notice)
-            resumed = not restart and session.resume()
-            if not resumed:
-                session.begin()
+            with told_of(f"{job.name}, fold {job.fold} was begun"):
+                session = Session(job, table, photos, files, rows, compute, stop, on_notice)
+                resumed = not restart and session.resume()
+                if not resumed:
+                    session.begin()
             session.run(on_epoch, on_step)
             if job.soup != "none":
                 end_with_soup(session)

@@ -56,14 +56,40 @@ class Passes:
         Raises:
             UsageError: memory runs out even with two photos at a time.
         """
-        todo = step[-1:]
+        return self._through(step[-1:], step)[-1]
+
+    def close(self, step: list[Batch], move: Callable[[], None], take_back: Callable[[], bool]) -> None:
+        """Moves the weights by a step's gradient; where memory runs out in that, the step begins again in pieces.
+
+        Args:
+            step: its batches, whose gradient is there.
+            move: takes the step.
+            take_back: undoes what a step that was broken off has done to weights and optimiser; False = it cannot.
+
+        Raises:
+            UsageError: memory runs out even with two photos at a time, or it cannot be taken back.
+        """
+        while tried(partial(_done, move)) is None:
+            if not take_back():
+                raise UsageError(
+                    f"out of memory in a step of the optimiser; {WAYS_OUT}; the same command goes on from the last "
+                    "state that was saved"
+                )
+            self._begin_again(step)
+
+    def _through(self, todo: list[Batch], step: list[Batch]) -> list[Tensor]:
         while True:
             losses = tried(partial(self._back, todo))
             if losses is not None:
-                return losses[-1]
+                return losses
             self._halve(max(len(batch.photos) for batch in step))
             self.forget()
             todo = step
+
+    def _begin_again(self, step: list[Batch]) -> None:
+        self._halve(max(len(batch.photos) for batch in step))
+        self.forget()
+        self._through(step, step)
 
     def fitted(self, work: Callable[[], Found], n_photos: int) -> Found:
         """What the work returns, which takes batches of `n_photos` in these pieces; begun anew where memory runs out.
@@ -89,6 +115,11 @@ class Passes:
             f"out of memory: from here on a batch of {n_photos} photos goes through in {pieces} pieces, whose "
             "gradients are added up, so that a step is over as many photos as before"
         )
+
+
+def _done(move: Callable[[], None]) -> bool:
+    move()
+    return True
 
 
 def cut(n_photos: int, pieces: int) -> Iterator[slice]:

@@ -186,6 +186,7 @@ class Session:
                 if self.stage.span != span:
                     self.stage = self.stage_of(span)
                 self.run_phase(on_epoch, on_step)
+        self.stage.release()
 
     def run_phase(
         self, on_epoch: Callable[[EpochLine], None] | None, on_step: Callable[[int, int], None] | None
@@ -229,7 +230,7 @@ class Session:
             loss_sum = loss_sum + self.passes.add(step) * len(targets)
             n_photos += len(targets)
             if portion.closes:
-                stage.close_step()
+                self.passes.close(step, stage.close_step, stage.take_back)
                 self.take_average(epoch, is_last=batch + 1 == len(portions))
                 self.underway = Underway(epoch, loss_sum, batch + 1, n_photos, time.perf_counter() - started)
                 if portion.step % CHECK_EVERY == 0:

@@ -62,6 +62,7 @@ class Stage:
         self.schedule = find_schedule(self.phase.schedule)
         self.frozen = freeze_layers(network, self.phase.freeze, trainable)
         self.optimizer = make_optimizer(network, self.phase)
+        self.at_first: list[Tensor] | None = None
 
     def before(self, epoch: int) -> int:
         """Steps of the phase before `epoch` (counted from 1 over the training)."""
@@ -103,8 +104,31 @@ class Stage:
         self.optimizer.zero_grad(set_to_none=True)
 
     def close_step(self) -> None:
-        """Clips the summed gradient and moves the weights."""
+        """Clips the summed gradient and moves the weights.
+
+        The first step takes the memory for what the optimiser remembers: until it is done, `take_back` undoes it.
+        """
+        if not self.optimizer.state:
+            self.at_first = [p.detach().to("cpu", copy=True) for p in self._params()]
         if self.phase.clip:
-            params = [p for group in self.optimizer.param_groups for p in group["params"]]
-            nn.utils.clip_grad_norm_(params, self.phase.clip)
+            nn.utils.clip_grad_norm_(self._params(), self.phase.clip)
         self.optimizer.step()
+        self.at_first = None
+
+    def take_back(self) -> bool:
+        """Puts back the weights from before a first step that was broken off; False after any other."""
+        if self.at_first is None:
+            return False
+        with torch.no_grad():
+            for p, before in zip(self._params(), self.at_first, strict=True):
+                p.copy_(before)
+        self.optimizer.state.clear()
+        return True
+
+    def release(self) -> None:
+        """Nothing is trained any more: the memory of gradients and optimiser is free for others."""
+        self.forget()
+        self.optimizer.state.clear()
+
+    def _params(self) -> list[Tensor]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]

@@ -22,7 +22,7 @@ from ensemble_kit.backends.form import Forward, Source
 from ensemble_kit.backends.forms import Forms
 from ensemble_kit.backends.table import BACKENDS, Torch, find_backend
 from ensemble_kit.card import read_card
-from ensemble_kit.current import predictions_current, saved_backend, wanted_backend
+from ensemble_kit.current import disagreement, predictions_current, saved_agreement, saved_backend, wanted_backend
 from ensemble_kit.data.decode import Preprocess
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.files import sha256_file
@@ -245,6 +245,58 @@ def test_a_set_made_by_another_back_end_is_not_current(world: World, tmp_path: P
     with pytest.raises(DataError, match=r"back end other@.*expected at least 99\.5 %"):
         made(other)
     assert saved_backend(out) == "torch"
+
+
+def test_what_somebody_accepted_is_kept_told_and_accepted_for_nobody_else(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, told = tmp_path / "set", list[str]()
+    monkeypatch.setitem(BACKENDS, "far", Shifted(shift=50.0, name="far"))
+    monkeypatch.setitem(BACKENDS, "near", Shifted(name="near"))
+
+    class Watcher:
+        def say(self, line: str) -> None:
+            told.append(line)
+
+        def begin(self, title: str, total: float) -> None: ...
+        def advance(self, done: float, title: str | None = None) -> None: ...
+        def end(self) -> None: ...
+
+    def make(backend: str, **changed: Any) -> int:
+        settings: dict[str, Any] = {"device": "cpu", "backbones": BACKBONES, "trained_on": world.trained_on}
+        settings |= {"cache": tmp_path / "cache", "watcher": Watcher()} | changed
+        predict_table(world.table, [world.mask], out, backend=backend, **settings)
+        return (out / "predictions.json").stat().st_mtime_ns
+
+    first = make("far", accept_disagreement=True)
+    (kept,) = saved_agreement(out).values()
+    assert (kept["checkpoint"], kept["n_photos"], kept["enough"]) == ("mask, fold 0 of 2, epoch 1", 36, False)
+    assert disagreement(out) == (
+        f"far: {100 * kept['equal']:.1f} % of torch's labels (mask, fold 0 of 2, epoch 1), accepted by "
+        "--accept-disagreement"
+    )
+    assert told[-1].endswith("taken, disagreement accepted")
+    assert make("far", accept_disagreement=True) == first
+    with pytest.raises(DataError, match="expected at least 99 % equal labels"):
+        make("far")
+    assert (out / "predictions.json").stat().st_mtime_ns == first
+    second = make("near")
+    assert disagreement(out) == ""
+    assert make("near") == second
+    content = json.loads((out / "predictions.json").read_text())
+    del content["created"]["agreement"]  # as earlier versions wrote it: nobody knows what was accepted
+    (out / "predictions.json").write_text(json.dumps(content))
+    assert make("near") != second
+    assert [entry["enough"] for entry in saved_agreement(out).values()] == [True]
+
+
+@pytest.mark.parametrize("found", [3, {"a": 1}, {"a": {"enough": False}}, {"a": {"equal": "x", "n_photos": 2}}])
+def test_an_agreement_that_cannot_be_read_is_no_agreement(tmp_path: Path, found: Any) -> None:
+    (tmp_path / "predictions.json").write_text(
+        json.dumps({"format": "ensemble_kit.predictions", "version": 1, "created": {"agreement": found}})
+    )
+    assert all(not entry.get("enough") for entry in saved_agreement(tmp_path).values())
+    assert disagreement(tmp_path).startswith("torch: disagrees") or saved_agreement(tmp_path) == {}
 
 
 def test_the_plain_back_end_keeps_nothing(world: World, tmp_path: Path) -> None:

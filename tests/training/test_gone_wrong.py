@@ -228,6 +228,87 @@ def test_memory_that_is_too_small_for_two_photos_is_said(train: Train, monkeypat
         train("fold")
 
 
+def starve_step(patch: pytest.MonkeyPatch, times: int, after: int = 0) -> None:
+    """Memory runs out in the optimiser, as often, after so many steps; half of what a step does was done by then."""
+    step, count = torch.optim.AdamW.step, [0]
+
+    def broken_off(self: torch.optim.AdamW, closure: Any = None) -> Any:
+        count[0] += 1
+        if not after < count[0] <= after + times:
+            return step(self, closure)
+        step(self, closure)
+        with torch.no_grad():
+            for p in self.param_groups[-1]["params"]:
+                p.add_(7)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    patch.setattr(torch.optim.AdamW, "step", broken_off)
+
+
+def test_memory_that_runs_out_in_the_optimisers_first_step_halves_the_batch_and_spoils_nothing(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"batch_size": 8, "accumulate": 2, "optimizer": "adamw", "epochs": 1, "augment": (), "clip": 1.0}
+    whole = load_expert(train("whole", **settings).checkpoint, backbones=BUILDERS)[0]
+    told: list[str] = []
+    starve_step(monkeypatch, 2)
+    result = train("starved", **settings, on_notice=told.append)
+    assert [text.partition(" in ")[2].partition(" pieces")[0] for text in told[:2]] == ["2", "4"]
+    starved = load_expert(result.checkpoint, backbones=BUILDERS)[0]
+    for a, b in zip(whole.parameters(), starved.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_memory_that_always_runs_out_in_the_optimiser_is_said(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    starve_step(monkeypatch, 100)
+    with pytest.raises(UsageError, match="out of memory with 3 photos at a time; choose a smaller size or backbone"):
+        train("fold", optimizer="adamw")
+
+
+def test_memory_that_runs_out_in_a_later_step_ends_the_training_which_goes_on_from_its_state(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: dict[str, Any] = {"optimizer": "adamw", "epochs": 2}
+    train("whole", **settings)
+    n_steps: list[int] = []
+    with monkeypatch.context() as patch:
+        starve_step(patch, 1, after=4)
+        with pytest.raises(UsageError, match=r"out of memory in a step of the optimiser; .* the same command goes on"):
+            train("fold", **settings, on_step=lambda done, _: n_steps.append(done))
+    assert n_steps == [1, 2, 3, 4]
+    result = train("fold", **settings)
+    assert result.resumed
+    assert result.checkpoint.read_bytes() == (tmp_path / "whole" / "best.safetensors").read_bytes()
+
+
+def test_memory_that_runs_out_while_a_training_begins_or_its_state_is_loaded_is_said(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nn.Module, "to", full)
+        with pytest.raises(UsageError, match="out of memory while mask, fold 0 was begun; choose a smaller size"):
+            train("fold")
+
+    def stop(done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(session_module, "SAVE_SECONDS", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        train("fold", on_step=stop)
+    kept = (tmp_path / "fold" / "state.pt").read_bytes()
+    for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")):
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "load", lambda *_, error=error, **__: (_ for _ in ()).throw(error))
+            with pytest.raises(UsageError, match=r"out of memory while .*state\.pt was loaded"):
+                train("fold")
+    assert (tmp_path / "fold" / "state.pt").read_bytes() == kept
+    assert train("fold").resumed
+
+
 def test_a_model_that_collapses_is_told_while_it_trains(train: Train) -> None:
     heard: list[str] = []
     train(

@@ -151,6 +151,23 @@ def test_one_photo_that_does_not_fit_is_an_error(
         train(table, photos, tmp_path, [])
 
 
+def test_checkpoints_that_do_not_fit_are_an_error_that_names_them(
+    table: SampleTable, photos: PhotoCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = train(table, photos, tmp_path / "fold", [], attributes=FLAT).checkpoint
+
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(nn.Module, "to", full)
+    settings: dict[str, Any] = {"backbones": BACKBONES, "device": "cpu"}
+    with pytest.raises(UsageError, match=r"out of memory while .*best\.safetensors was loaded; choose a smaller size"):
+        predict_table(table, [checkpoint], tmp_path / "set", **settings)
+    assert not (tmp_path / "set" / "predictions.json").exists()
+    with pytest.raises(UsageError, match="was loaded"):
+        answer_table(table, [checkpoint], Graph({"mask,gender,age": []}), **settings)
+
+
 @pytest.mark.parametrize("n_photos", [1, 7, 64])
 @pytest.mark.parametrize("fit", [1, 3, 100])
 def test_every_photo_passes_once_and_in_order(n_photos: int, fit: int) -> None:

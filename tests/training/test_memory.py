@@ -11,6 +11,7 @@ import torch
 from tiny_training import BACKBONES, draw_table, folds_of, make_job, make_photos
 from torch import Tensor, nn
 
+from ensemble_kit import cli
 from ensemble_kit.answering import answer_table
 from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import UsageError
@@ -190,3 +191,22 @@ def test_other_errors_are_raised() -> None:
     with pytest.raises(RuntimeError, match="shapes"):
         tried(work)
     assert ran_out(RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"))
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory.\n Tried 2 GiB")])
+def test_memory_that_runs_out_anywhere_ends_a_command_in_one_line(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(**_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", full)
+    monkeypatch.setattr("signal.signal", lambda *_: None)  # the tests' own handlers stay
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    told = " ".join(str(error).split()) or "no more of it"
+    assert capsys.readouterr().err == f"error: out of memory ({told})\n"
+    error = RuntimeError("shapes do not fit")
+    with pytest.raises(RuntimeError, match="shapes"):
+        cli.main()

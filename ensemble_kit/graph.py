@@ -172,6 +172,24 @@ def describe_condition(condition: Condition) -> str:
     return " ".join(f"{name}={','.join(classes)}" for name, classes in condition.items()) or "pooled"
 
 
+def state_classes(state: str, parents: Sequence[str]) -> str:
+    """The classes of one state in a row, whatever signs and blanks stand in them.
+
+    Args:
+        state: of one class a parent, as `describe_condition` writes it.
+        parents: in its order.
+
+    Examples:
+        >>> state_classes("mask=worn", ["mask"]), state_classes("mask=a >=b gender=male", ["mask", "gender"])
+        ('worn', 'a >=b male')
+    """
+    names, rest = [], f" {state}"
+    for parent in reversed(parents):
+        rest, _, name = rest.rpartition(f" {parent}=")
+        names.append(name)
+    return " ".join(reversed(names))
+
+
 def expert_key(name: str) -> str:
     """An expert's name as `describe_expert` writes it, whatever the order of attributes, parents and classes.
 

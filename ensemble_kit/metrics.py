@@ -98,7 +98,7 @@ class View:
     """Classes read as coarser ones: a joint class as the class of one attribute.
 
     Attributes:
-        number: `(n_fine,)` the class that each fine class counts as.
+        number: `(n_fine,)` the class that each fine class counts as; -1 = none.
         n_classes: of the view.
     """
 
@@ -109,6 +109,20 @@ class View:
     def all(cls, n_classes: int) -> View:
         """Every class as itself."""
         return cls(np.arange(n_classes, dtype=np.int64), n_classes)
+
+    @classmethod
+    def some(cls, kept: ArrayLike, n_classes: int) -> View:
+        """These classes alone, such as those that exist in a state: an answer of another class is wrong, and the
+        others count for nothing in a mean over classes.
+
+        Examples:
+            >>> View.some([0, 2], 3).number.tolist()
+            [0, -1, 1]
+        """
+        chosen = np.asarray(kept, dtype=np.int64)
+        number = np.full(n_classes, -1, dtype=np.int64)
+        number[chosen] = np.arange(len(chosen))
+        return cls(number, len(chosen))
 
 
 class Tally:

@@ -96,7 +96,9 @@ def said_joint(names: Sequence[str], part: PartReport) -> str:
     most, filled = order[-1], [i for i in order if counts[i]]
     told = f"The commonest is {names[most]} with {percent(counts[most] / total)} of the photos"
     if len(filled) > 1:
-        told += f", the rarest that occurs {names[filled[0]]} with {count(counts[filled[0]], 'photo')}"
+        last = [names[i] for i in filled if counts[i] == counts[filled[0]]]
+        told += ", the rarest that " + ("occurs" if len(last) == 1 else "occur")
+        told += f" {listing(last, most=3)} with {count(counts[filled[0]], 'photo')}{' each' if len(last) > 1 else ''}"
     told += f". {count(len(empty), 'class has', 'classes have')} no photo ({listing(empty, most=3)})." if empty else "."
     if rare:
         told += (

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ensemble_kit.arrays import BoolArray, FloatArray, IdArray, IntArray
-from ensemble_kit.conditions import under_condition
 from ensemble_kit.diagnosis.diversity import describe_voters
 from ensemble_kit.diagnosis.findings import (
     ChildScore,
@@ -31,6 +30,7 @@ from ensemble_kit.ids import match_ids
 from ensemble_kit.metrics import METRICS
 from ensemble_kit.predictions import SUM_TOLERANCE, Predictions
 from ensemble_kit.schema import Schema
+from ensemble_kit.selection.inputs import existing_columns, true_columns
 from ensemble_kit.structures.answers import find_structures
 from ensemble_kit.structures.photos import check_length, same_photos
 from ensemble_kit.structures.reader import JOINT, PERFECT, Reader
@@ -138,7 +138,15 @@ def diagnose(
     divisions = [*_divisions(scored, questions), *divide_by_columns(_select(columns, keep))]
     lowest, n_small = score_subgroups(right, divisions, scored.groups, scorer)
     diversity = [
-        describe_voters(one, after, _true_column(one, known), known.groups, n_boot, seed)
+        describe_voters(
+            one,
+            after,
+            true_columns(one, schema, known.joint),
+            existing_columns(one, schema),
+            known.groups,
+            n_boot,
+            seed,
+        )
         for one, after in zip(by_voter, known.experts, strict=True)
     ]
     return Diagnosis(
@@ -299,13 +307,3 @@ def _divisions(photos: _Photos, questions: Sequence[Question]) -> list[Division]
     if len(photos.schema.names) > 1:
         found.append(("joint class", photos.schema.joint_names(), photos.joint))
     return found
-
-
-def _true_column(expert: Predictions, photos: _Photos) -> IntArray:
-    """Each photo's true column of the expert `(n_samples,)`; -1 = not under its condition, or a class it lacks."""
-    true = photos.schema.decode(photos.joint)
-    columns = {row: column for column, row in enumerate(expert.classes)}
-    rows, place = np.unique(np.stack([true[name] for name in expert.names], axis=1), axis=0, return_inverse=True)
-    names = [tuple(a.classes[i] for a, i in zip(expert.attributes, row, strict=True)) for row in rows]
-    number = np.array([columns.get(name, -1) for name in names], dtype=np.int64)[place.ravel()]
-    return np.where(under_condition(expert.condition, photos.schema, true), number, -1)

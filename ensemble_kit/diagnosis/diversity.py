@@ -17,7 +17,13 @@ from ensemble_kit.structures.scorer import Scorer
 
 
 def describe_voters(
-    expert: Predictions, voted: Predictions, truth: IntArray, groups: IdArray | None, n_boot: int, seed: int
+    expert: Predictions,
+    voted: Predictions,
+    truth: IntArray,
+    existing: IntArray,
+    groups: IdArray | None,
+    n_boot: int,
+    seed: int,
 ) -> Diversity | None:
     """The voters against each other and against their vote; None where there is one voter or no photo.
 
@@ -25,6 +31,7 @@ def describe_voters(
         expert: with its voters, on the photos looked at.
         voted: the same after the vote.
         truth: `(n_samples,)` the expert's true column; -1 = left out, as are photos that some voter has not computed.
+        existing: its columns that exist under its condition: a mean over classes is over these.
     """
     rows = np.flatnonzero((truth >= 0) & computed_rows(expert))
     if len(expert.voters) < 2 or not len(rows):
@@ -32,7 +39,7 @@ def describe_voters(
     kept, true = expert.select(rows), truth[rows]
     labels = {name: kept.select_voters([name]).labels() for name in expert.voters}
     right = np.stack([said == true for said in labels.values()])
-    views = [View.all(len(expert.classes))]
+    views = [View.some(existing, len(expert.classes))]
     tallies = {name: Tally(true, said, views) for name, said in labels.items()}
     scorer = Scorer(None if groups is None else groups[rows], n_boot, seed)
     measured = scorer.measure(

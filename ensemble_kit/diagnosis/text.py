@@ -21,6 +21,7 @@ from ensemble_kit.diagnosis.findings import (
     Specialising,
     Subgroup,
 )
+from ensemble_kit.graph import state_classes
 from ensemble_kit.structure_report import WIDTH, Interval, Score, structure_text, wrap
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _node(found: Diagnosis, router: RouterReport) -> Iterator[str]:
     yield title + "\n" + _router(router)
     yield _children([row for row in found.children if row.node == name])
     yield _errors([row for row in found.errors if row.node == name], router.parents)
-    yield _cross([row for row in found.cross if row.node == name])
+    yield _cross([row for row in found.cross if row.node == name], router.parents)
     yield _specialising([row for row in found.specialising if row.node == name], router.parents)
 
 
@@ -103,7 +104,7 @@ def _router(router: RouterReport) -> str:
         _of(router.parents),
         "share",
         "routed\nso",
-        *(f"to\n{name_head(_class(state), 9)}" for state in router.states),
+        *(f"to\n{name_head(state_classes(state, router.parents), 9)}" for state in router.states),
     ]
     abstained = any(row[-1] for row in router.confusion)
     rows = []
@@ -154,7 +155,7 @@ def _errors(rows: Sequence[ErrorSplit], parents: Sequence[str]) -> str:
     return _table("Errors split (shares of the wrong ones)" + _more(rows[1:], shown, "state"), head, cells)
 
 
-def _cross(rows: Sequence[CrossCell]) -> str:
+def _cross(rows: Sequence[CrossCell], parents: Sequence[str]) -> str:
     states = list(dict.fromkeys(row.state for row in rows))
     experts = list(dict.fromkeys(row.expert for row in rows))
     if not rows:
@@ -163,7 +164,7 @@ def _cross(rows: Sequence[CrossCell]) -> str:
         return _cross_many(rows, experts)
     by = {(row.expert, row.state): row for row in rows}
     counts = {state: max(by[expert, state].n_samples for expert in experts) for state in states}
-    head = ["expert", *(f"{name_head(_class(state))}\n({counts[state]})" for state in states)]
+    head = ["expert", *(f"{name_head(state_classes(state, parents))}\n({counts[state]})" for state in states)]
     cells = [[_short(expert), *(_cell(by[expert, state]) for state in states)] for expert in experts]
     missing = sum(row.n_missing for row in rows)
     note = f"; {missing} answers not computed" if missing else ""
@@ -281,11 +282,6 @@ def _both(score: Score) -> list[str]:
 
 def _with_interval(value: float, interval: Interval | None) -> str:
     return f"{value:.3f}" + ("" if interval is None else " [{:.3f}, {:.3f}]".format(*interval))
-
-
-def _class(state: str) -> str:
-    """`mask=worn` -> `worn`; of several parents the classes with blanks."""
-    return " ".join(part.split("=", 1)[-1] for part in state.split(" "))
 
 
 def _of(parents: Sequence[str]) -> str:

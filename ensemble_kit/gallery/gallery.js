@@ -351,7 +351,7 @@
 
   /* ---------------------------------------------------------------- tiles; only those in sight exist */
   var grid = byId("grid"), nothing = byId("nothing"), tiles = new Map();
-  var GAP = 8, WIDE = 150, HIGH = data.sure ? 204 : 186, EXTRA = 2;
+  var GAP = 8, WIDE = 150, HIGH = data.sure ? 204 : 186, EXTRA = 2, ON_PAPER = 120;
   var columns = 1, printing = false;
 
   function held(line, row) { /* the last two columns of a line, and whether they differ */
@@ -412,9 +412,10 @@
     grid.style.height = Math.max(0, lines * step - GAP) + "px";
     var top = -grid.getBoundingClientRect().top, first = Math.max(0, Math.floor(top / step) - EXTRA);
     var last = Math.floor((top + window.innerHeight) / step) + EXTRA;
-    if (printing) { first = 0; last = Math.ceil(60 / columns); grid.style.height = Math.min(lines, last + 1) * step + "px"; }
-    var wanted = new Set();
-    for (var place = first * columns; place < Math.min(shown.length, (last + 1) * columns); place++) { wanted.add(place); }
+    var wanted = new Set(), end = Math.min(shown.length, printing ? ON_PAPER : (last + 1) * columns);
+    for (var place = printing ? 0 : first * columns; place < end; place++) { wanted.add(place); }
+    byId("printed").hidden = !(printing && shown.length > ON_PAPER);
+    byId("printed").textContent = "The first " + ON_PAPER + " of these photos are printed; filters choose others.";
     if (shown.length && grid.contains(document.activeElement)) { wanted.add(at); }
     if (!wanted.size) { for (var early = 0; early < Math.min(shown.length, 2 * columns); early++) { wanted.add(early); } }
     tiles.forEach(function (cell, place) { if (!wanted.has(place)) { cell.remove(); tiles.delete(place); } });

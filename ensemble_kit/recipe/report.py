@@ -49,7 +49,7 @@ from ensemble_kit.run_report.measuring import (
     vote_facts,
 )
 from ensemble_kit.runs import FinishedFold, Run, voter_names
-from ensemble_kit.selection import true_columns
+from ensemble_kit.selection import existing_columns, true_columns
 from ensemble_kit.structures.answers import find_structures
 from ensemble_kit.structures.scorer import Scorer
 from ensemble_kit.voting import find_vote
@@ -308,7 +308,8 @@ def _votes(run: Run, photos: Answered, n_boot: int) -> list[VoteFacts]:
     found = []
     for expert in (one.in_classes_of(run.schema) for one in photos.experts):
         columns = true_columns(expert, run.schema, photos.joint)
-        found.append(vote_facts(expert, columns, photos.groups, rule, METRIC, n_boot, 0))
+        existing = existing_columns(expert, run.schema)
+        found.append(vote_facts(expert, columns, existing, photos.groups, rule, METRIC, n_boot, 0))
     votes = [one for one in found if one is not None]
     if not votes:
         raise DataError("every expert has one checkpoint, so nothing is voted on; train with more folds or seeds")

@@ -189,13 +189,21 @@ def _thinned(xs: FloatArray, ys: FloatArray) -> tuple[tuple[float, float], ...]:
 
 
 def vote_facts(
-    expert: Predictions, truth: IntArray, groups: IdArray | None, rule: Vote, metric: str, n_boot: int, seed: int
+    expert: Predictions,
+    truth: IntArray,
+    existing: IntArray,
+    groups: IdArray | None,
+    rule: Vote,
+    metric: str,
+    n_boot: int,
+    seed: int,
 ) -> VoteFacts | None:
     """Each voter of an expert left out once; None where there is one voter, or no photo that all have computed.
 
     Args:
         expert: with its voters.
         truth: `(n_samples,)` the expert's true column, -1 = left out.
+        existing: its columns that exist under its condition: a mean over classes is over these.
         rule: how its voters vote.
         metric: a name in METRICS.
     """
@@ -204,7 +212,7 @@ def vote_facts(
     if len(names) < 2 or not len(rows):
         return None
     kept, true = expert.select(rows), truth[rows]
-    views = [View.all(len(expert.classes))]
+    views = [View.some(existing, len(expert.classes))]
     asked: dict[tuple[str, str], list[Tally]] = {("all", ""): [Tally(true, _vote(kept, names, rule), views)]}
     for name in names:
         others = [other for other in names if other != name]

@@ -9,6 +9,7 @@ import numpy as np
 from ensemble_kit.diagnosis import Diagnosis
 from ensemble_kit.diagnosis.findings import CrossCell, RouterReport
 from ensemble_kit.diagnosis.report import GIVEN_ANSWERS
+from ensemble_kit.graph import state_classes
 from ensemble_kit.pages.charts import Bar, draw_bars, draw_differences, draw_flow, draw_shares
 from ensemble_kit.pages.numbers import difference, estimate, listing, score
 from ensemble_kit.run_report import route_sentences as say
@@ -209,7 +210,7 @@ def _cross(router: RouterReport, found: Diagnosis) -> Figure | None:
         title += f" (the first {len(states)})"
     table = tinted_scores(
         [_short(one, router.node) for one in experts],
-        [one.split("=", 1)[-1] if "=" in one and " " not in one else one for one in states],
+        [state_classes(one, router.parents) for one in states],
         [[_value(by_pair.get((expert, state))) for state in states] for expert in experts],
         [[_is_own(by_pair.get((expert, state))) for state in states] for expert in experts],
         "macro F1 of each expert (rows) on the photos of each true state (columns); in bold: the one that is asked",

@@ -14,6 +14,7 @@ from ensemble_kit.diagnosis.findings import (
     StructureScore,
     Subgroup,
 )
+from ensemble_kit.graph import state_classes
 from ensemble_kit.pages.numbers import count, difference, estimate, listing, percent, score, side_of
 from ensemble_kit.run_report.facts import ShiftFacts, VoteFacts
 from ensemble_kit.structure_report import structure_text
@@ -102,7 +103,7 @@ def on_flow(router: RouterReport) -> str:
 
 def state_name(router: RouterReport, number: int) -> str:
     """`mask=worn` as worn, of several parents the classes in a row."""
-    return " ".join(part.split("=", 1)[-1] for part in router.states[number].split(" "))
+    return state_classes(router.states[number], router.parents)
 
 
 def on_errors(split: ErrorSplit, parents: Sequence[str]) -> str:
@@ -136,7 +137,8 @@ def on_cross(cells: Sequence[CrossCell]) -> str:
         if best is own:
             wins.append(state)
         else:
-            others.append(f"on {state} {best.expert} scores {score(best.macro_f1)} against {score(own.macro_f1)}")
+            who = "the pooled expert" if best.is_pooled else f'"{best.expert}"'
+            others.append(f"on {state} {who} scores {score(best.macro_f1)} against {score(own.macro_f1)}")
     if not wins and not others:
         return "Every state has one expert only, so there is nothing to compare."
     text = f"In {len(wins)} of {count(len(wins) + len(others), 'state')} the expert that is asked is also the best one"

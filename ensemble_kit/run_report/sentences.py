@@ -110,14 +110,18 @@ def on_labels(labels: LabelFacts) -> str:
     if most.n_photos == least.n_photos:
         text = f"All {len(labels.classes)} classes have {count(most.n_photos, 'photo')}"
     else:
-        text = f"Most photos are {most.name} ({percent(most.n_photos / total)})"
+        first = [one.name for one in labels.classes if one.n_photos == most.n_photos]
+        share = f"{percent(most.n_photos / total)}{' each' if len(first) > 1 else ''}"
+        text = f"Most photos are {listing(first, 'or', most=NAMED)} ({share})"
         empty = [one.name for one in labels.classes if not one.n_photos]
         if empty:
             verb = "has" if len(empty) == 1 else "have"
             text += f"; {listing(empty, most=NAMED)} {verb} none"
         else:
             times = most.n_photos / least.n_photos
-            text += f", fewest {least.name} ({percent(least.n_photos / total)}), {times:.1f} times less often"
+            rarest = [one.name for one in labels.classes if one.n_photos == least.n_photos]
+            share = f"{percent(least.n_photos / total)}{' each' if len(rarest) > 1 else ''}"
+            text += f", fewest {listing(rarest, most=NAMED)} ({share}), {times:.1f} times less often"
     unlabelled = (
         f" {count(labels.n_unlabelled, 'photo has', 'photos have')} no label of it." if labels.n_unlabelled else ""
     )

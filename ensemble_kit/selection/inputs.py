@@ -45,6 +45,24 @@ def true_columns(expert: Predictions, schema: Schema, truth: ArrayLike) -> IntAr
     return columns
 
 
+def existing_columns(expert: Predictions, schema: Schema) -> IntArray:
+    """The expert's columns that some joint class has under its condition, in order: in a taxonomy not all of them.
+
+    Examples:
+        >>> from ensemble_kit.schema import Attribute
+        >>> schema = Schema(
+        ...     Attribute("kind", ["fruit", "milk"]),
+        ...     Attribute("fine", ["apple", "pear", "oat"]),
+        ...     paths=[("fruit", "apple"), ("fruit", "pear"), ("milk", "oat")],
+        ... )
+        >>> fruit = Predictions(schema["fine"], [[0.5, 0.4, 0.1]], ["a"], {"kind": "fruit"})
+        >>> existing_columns(fruit, schema).tolist()
+        [0, 1]
+    """
+    columns = np.unique(true_columns(expert, schema, np.arange(schema.n_joint)))
+    return columns[columns >= 0]
+
+
 def voters_of(
     predictions: Predictions | ArrayLike, voters: Sequence[str] | None, who: str | None
 ) -> tuple[Sequence[FloatArray], Sequence[str], str]:

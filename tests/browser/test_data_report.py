@@ -117,3 +117,14 @@ def test_five_thousand_rows_stay_responsive(browse: Browse, made: tuple[Path, Pa
     )
     tab.page.locator(".card.doubt").first.get_by_label("Accept").check(timeout=120_000)
     assert "accepted" in str(tab.page.locator("#basket-count").text_content())
+
+
+def test_photos_of_a_person_stay_within_the_paper(made: tuple[Path, Path], browse: Browse) -> None:
+    tab = browse(made[1], width=700)
+    tab.page.emulate_media(media="print")
+    assert not tab.is_wider_than_its_window()
+    outside = tab.page.evaluate(
+        "[...document.querySelectorAll('.card')].filter(card => [...card.querySelectorAll('img')].some("
+        "img => img.getBoundingClientRect().right > card.getBoundingClientRect().right)).length"
+    )
+    assert outside == 0

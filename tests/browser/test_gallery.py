@@ -323,3 +323,28 @@ def test_a_comparison_shows_both_answers_of_a_photo(browse: Browse, two: tuple[P
         cells = [text.removesuffix(" \u2713") for text in rows.nth(number).locator("td").all_inner_texts()]
         assert cells == expected
     assert tab.faults() == []
+
+
+@pytest.mark.parametrize("chosen", [set(), {"wrong"}])
+def test_paper_shows_whole_photos_and_tells_how_many(page: Path, browse: Browse, chosen: set[str]) -> None:
+    """In the flow of the page, where none can be cut at the end of a sheet; more than fit are told."""
+    tab = browse(page)
+    if not chosen:
+        tab.page.get_by_role("button", name="Answer: wrong").click()
+    shown = int(tab.page.evaluate("document.getElementById('board').dataset.shown"))
+    tab.page.emulate_media(media="print")
+    tab.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    found = tab.page.evaluate(
+        "[...document.querySelectorAll('.cell')].map(cell => [getComputedStyle(cell).position,"
+        " getComputedStyle(cell).breakInside, cell.getBoundingClientRect().top])"
+    )
+    assert len(found) == min(shown, 120)
+    assert {(position, inside) for position, inside, _ in found} == {("static", "avoid")}
+    tops = [top for _, _, top in found]
+    assert tops == sorted(tops)
+    assert len(set(tops)) == -(-len(found) // 5)
+    assert tab.page.locator("#printed").is_visible() == (shown > 120)
+    tab.page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    tab.page.emulate_media(media="screen")
+    assert not tab.page.locator("#printed").is_visible()
+    assert len(shown_ids(tab)) == shown

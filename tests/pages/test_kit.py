@@ -219,3 +219,12 @@ def test_numbers_read_back_and_have_one_minus(value: float) -> None:
         assert "-" not in text
         assert abs(float(text.replace("−", "-")) - value) <= 0.0005 + 1e-9
     assert say.signed(value)[0] in ("+", "−") or float(say.signed(value)) == 0
+
+
+@given(st.floats(1e-3, 1e3))
+def test_differences_always_have_numbers_at_both_sides_of_zero(reach: float) -> None:
+    drawn = str(draw_differences([Bar("a", reach / 2, (-reach, reach))], "t", "d"))
+    marks = [float(text.replace("−", "-")) for text in re.findall(r'class="soft small">([^<]*)<', drawn)]
+    assert min(marks) == -max(marks) < 0
+    assert 0 in marks
+    assert max(marks) > reach / 2.5

@@ -13,6 +13,7 @@ from report_cases import experts_on, faces
 from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 
 import ensemble_kit as ek
+from ensemble_kit.diagnosis.diversity import describe_voters
 from ensemble_kit.run_report.facts import JOINT, AnswerFacts
 from ensemble_kit.run_report.measuring import (
     answer_facts,
@@ -21,6 +22,7 @@ from ensemble_kit.run_report.measuring import (
     shared_settings,
     vote_facts,
 )
+from ensemble_kit.selection import existing_columns, true_columns
 from ensemble_kit.structures.scorer import Scorer
 from ensemble_kit.voting import find_vote
 
@@ -111,13 +113,32 @@ def test_without_people_there_are_no_intervals(world: dict[str, Any]) -> None:
     assert {one.n_people for answer in facts for one in answer.classes} == {None}
 
 
+def test_a_mean_over_classes_is_over_those_that_exist_under_the_condition() -> None:
+    """An expert of one kind of a taxonomy keeps columns of the others: they are no classes that it fails at."""
+    schema = ek.Schema(
+        ek.Attribute("kind", ["fruit", "milk"]),
+        ek.Attribute("fine", ["apple", "pear", "oat", "soy"]),
+        paths=[("fruit", "apple"), ("fruit", "pear"), ("milk", "oat"), ("milk", "soy")],
+    )
+    ids, truth = [f"{k}" for k in range(8)], np.arange(8) % 4
+    perfect = np.eye(4)[truth]
+    fruit = ek.Predictions(schema["fine"], [perfect, perfect], ids, {"kind": "fruit"}, voters=["a", "b"])
+    columns, existing = true_columns(fruit, schema, truth), existing_columns(fruit, schema)
+    found = vote_facts(fruit, columns, existing, None, find_vote("soft"), "macro_f1", N_BOOT, 0)
+    assert found is not None
+    assert (found.n_photos, found.vote.macro_f1, found.vote.accuracy) == (4, 1, 1)
+    told = describe_voters(fruit, fruit.select_voters(["a"]), columns, existing, None, N_BOOT, 0)
+    assert told is not None
+    assert told.vote.macro_f1 == 1
+
+
 def test_leaving_a_voter_out_is_the_vote_of_the_others(world: dict[str, Any]) -> None:
     expert = world["experts"][0]
     third = np.random.default_rng(1).dirichlet(np.ones(3), N)
     several = ek.Predictions(SCHEMA["mask"], [*expert.layers, third], expert.ids, voters=["fold0", "fold1", "fold2"])
     truth = SCHEMA.decode(world["truth"])["mask"].copy()
     truth[:7] = -1
-    found = vote_facts(several, truth, world["people"], find_vote("soft"), "macro_f1", N_BOOT, 0)
+    found = vote_facts(several, truth, np.arange(3), world["people"], find_vote("soft"), "macro_f1", N_BOOT, 0)
     assert found is not None
     keep = truth >= 0
     layers = [np.asarray(layer, dtype=np.float64)[keep] for layer in several.layers]
@@ -134,8 +155,8 @@ def test_leaving_a_voter_out_is_the_vote_of_the_others(world: dict[str, Any]) ->
         assert voter.given.interval is not None
         assert voter.given.interval[0] <= voter.given.interval[1]
     alone = several.select_voters(["fold0"])
-    assert vote_facts(alone, truth, None, find_vote("soft"), "macro_f1", N_BOOT, 0) is None
-    assert vote_facts(several, np.full(N, -1), None, find_vote("soft"), "macro_f1", N_BOOT, 0) is None
+    assert vote_facts(alone, truth, np.arange(3), None, find_vote("soft"), "macro_f1", N_BOOT, 0) is None
+    assert vote_facts(several, np.full(N, -1), np.arange(3), None, find_vote("soft"), "macro_f1", N_BOOT, 0) is None
 
 
 photos = st.lists(st.tuples(st.integers(-1, 2), st.integers(0, 4), st.integers(-1, 2)), max_size=30)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from ensemble_kit.pages.charts.frame import WIDTH, cut, line, sheet, ticks, tone, width_of, words
+from ensemble_kit.pages.charts.frame import WIDTH, cut, line, sheet, ticks, ticks_around, tone, width_of, words
 from ensemble_kit.pages.markup import element, joined
 from ensemble_kit.pages.numbers import Interval, difference, estimate
 
@@ -83,9 +83,9 @@ def _draw(
         return start + (stop - start) * min(1.0, max(0.0, (value - limits[0]) / (limits[1] - limits[0])))
 
     parts: list[Markup] = []
-    for value in ticks(*limits, most=5):
+    for value in _marks(limits, stop - start, dots):
         parts.append(line(across(value), HEAD, across(value), bottom, "grid"))
-        parts.append(words(across(value), bottom + 15, f"{value:g}".replace("-", "−"), "middle", "soft small"))
+        parts.append(words(across(value), bottom + 15, _mark(value), "middle", "soft small"))
     parts.append(line(across(0), HEAD, across(0), bottom + 3, "axis"))
     for number, (bar, text) in enumerate(zip(bars, written, strict=True)):
         top = HEAD + row * number
@@ -96,6 +96,19 @@ def _draw(
             name = words(longest + 6, middle + 4, bar.name, "end")
         parts.append(_row(bar, text, name, middle, across, dots))
     return sheet(WIDTH, bottom + 22, title, about, *parts)
+
+
+def _marks(limits: tuple[float, float], width: float, dots: bool) -> list[float]:
+    """Round numbers below the bars: at both sides of 0 where there are differences, of too many the outermost."""
+    if not dots:
+        return ticks(*limits, most=5)
+    found = ticks_around(limits[1])
+    needed = (max(width_of(_mark(value), 11) for value in found) + 8) * limits[1] / (found[1] - found[0])
+    return found if needed * 2 < width else [found[0], 0.0, found[-1]]
+
+
+def _mark(value: float) -> str:
+    return f"{value:g}".replace("-", "−")
 
 
 def _row(bar: Bar, text: str, name: Markup, middle: float, across: Callable[[float], float], dots: bool) -> Markup:

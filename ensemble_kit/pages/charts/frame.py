@@ -201,3 +201,16 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
     size = next(size for size in sizes if (high - low) / size <= most - 0.5)
     first, last = math.ceil(low / size - 1e-9), math.floor(high / size + 1e-9)
     return [round(number * size, 12) for number in range(first, last + 1)]
+
+
+def ticks_around(reach: float) -> list[float]:
+    """Round numbers from -reach to reach: 0, and one or two at each side of it.
+
+    Examples:
+        >>> ticks_around(0.477), ticks_around(0.05), ticks_around(1.9)
+        ([-0.4, -0.2, 0.0, 0.2, 0.4], [-0.05, 0.0, 0.05], [-1.0, 0.0, 1.0])
+    """
+    power = 10.0 ** math.floor(math.log10(reach) + 1e-9)
+    size = max(factor * power for factor in (1, 2, 5) if factor * power <= reach * (1 + 1e-9))
+    n = math.floor(reach / size + 1e-9)
+    return [round(number * size, 12) for number in range(-n, n + 1)]

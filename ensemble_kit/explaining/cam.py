@@ -2,8 +2,9 @@
 
 Grad-CAM weighs each channel by its mean gradient, which says little where a channel does different things in different
 places: in early stages. The one map therefore weighs place by place (LayerCAM, Jiang et al. 2021, section III: the same
-at the last stage, fine in the early ones) and is the mean over several stages and over the photo moved by half a cell
-and mirrored, so that the grid of cells does not show.
+at the last stage, fine in the early ones) and is the mean over the stages that are fine enough and over the photo moved
+by half a cell and mirrored, so that the grid of cells does not show. Each cell lies where its receptive field has its
+middle (`stages.Grid`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from ensemble_kit.arrays import ByteArray, FloatArray, IntArray
 from ensemble_kit.data.decode import Preprocess, crop_place
 from ensemble_kit.errors import UsageError
-from ensemble_kit.explaining.stages import Stage, not_in_place
+from ensemble_kit.explaining.stages import Grid, Stage, not_in_place
 from ensemble_kit.models.compute import Compute
 from ensemble_kit.models.families import Size
 
@@ -27,8 +28,8 @@ BATCH = 16
 """Photos at a time: their gradients are kept."""
 
 
-LEAST_CELLS = 6
-"""A map with fewer cells on its shorter side tells hardly more than "in the middle"."""
+LEAST_CELLS = 12
+"""A map with fewer cells on its shorter side tells no part of a face from the one beside it."""
 
 MOVES = [(0, 0, False), *((d, a, mirrored) for mirrored in (False, True) for d in (-1, 1) for a in (-1, 1))]
 """(down, across, mirrored) in half cells of the finest stage."""
@@ -128,17 +129,17 @@ def whole_map(
     """
     fine, seen = fine_stages(stages), preprocess.seen
     by_place = check_captum().LayerGradientXActivation(LogOdds(network, columns, span), [s.module for s in fine])
-    half = tuple(max(1, round(side / cells / 2)) for side, cells in zip(seen, fine[0].size, strict=True))
+    half = [max(1, round(step / 2)) for step in fine[0].grid.step]
     total = np.zeros((len(photos), *seen), dtype=np.float32)
     with not_in_place(network), torch.enable_grad():
         for start in range(0, len(photos), BATCH):
             inputs = compute.inputs(torch.from_numpy(np.array(photos[start : start + BATCH])), preprocess)
             for down, across, flipped in MOVES:
                 moved = _moved(inputs, down * half[0], across * half[1], flipped)
-                for values in by_place.attribute(moved):
+                for stage, values in zip(fine, by_place.attribute(moved), strict=True):
                     maps = torch.relu(values).sum(1).detach().float().cpu().numpy()
                     for row, heat in enumerate(normalised(maps)):
-                        back = _moved_back(_resized(heat, seen), down * half[0], across * half[1], flipped)
+                        back = _moved_back(placed(heat, stage.grid, seen), down * half[0], across * half[1], flipped)
                         total[start + row] += back
     return normalised(total)
 
@@ -171,10 +172,25 @@ def normalised(maps: FloatArray) -> FloatArray:
     return np.asarray(np.divide(maps, highest, out=np.zeros_like(maps), where=highest > 0))
 
 
+def placed(heat: FloatArray, grid: Grid, seen: Size) -> FloatArray:
+    """A map of cells over what the network sees, `seen`: each cell where it lies, smooth in between.
+
+    Examples:
+        >>> placed(np.array([[0.0, 1.0]]), Grid((0.0, 0.0), (1.0, 2.0)), (1, 4)).tolist()
+        [[0.0, 0.5, 1.0, 1.0]]
+    """
+    (down, across), (step_down, step_across) = grid.first, grid.step
+    to_cells = np.array([[1 / step_across, 0, -across / step_across], [0, 1 / step_down, -down / step_down]])
+    values = np.ascontiguousarray(heat, dtype=np.float32)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    there = cv2.warpAffine(values, to_cells, (seen[1], seen[0]), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(there, dtype=np.float32)
+
+
 def on_photo(heat: FloatArray, sides: Size, preprocess: Preprocess) -> FloatArray:
     """A map of what the network sees, on the photo it came from: NaN where the network sees nothing of it.
 
-    Undoes the window, the resizing and the crop. Cells become smooth, each centred where it stands in the map.
+    Undoes the window, the resizing and the crop.
 
     Args:
         heat: `(h, w)` over `preprocess.seen`, in any resolution.

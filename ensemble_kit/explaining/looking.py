@@ -14,7 +14,7 @@ from ensemble_kit.card import Card, Head, read_card
 from ensemble_kit.data.decode import PhotoError, Preprocess, decode_photo, prepare
 from ensemble_kit.data.preparers import Preparer
 from ensemble_kit.errors import UsageError
-from ensemble_kit.explaining.cam import check_captum, class_maps, fine_stages, normalised, on_photo, whole_map
+from ensemble_kit.explaining.cam import check_captum, class_maps, fine_stages, normalised, on_photo, placed, whole_map
 from ensemble_kit.explaining.stages import Stage, find_stages
 from ensemble_kit.graph import describe_expert, expert_key
 from ensemble_kit.models.backbones import Builder
@@ -178,7 +178,8 @@ class Looker:
                 cells |= {stage.name: stage.size for stage in stages}
                 for stage, maps in zip(stages, class_maps(network, stages, *how), strict=True):
                     for each, photo, heat in zip(single, photos, normalised(maps), strict=True):
-                        each.setdefault(stage.name, []).append(on_photo(heat, _sides(photo), voter.preprocess))
+                        over = placed(heat, stage.grid, voter.preprocess.seen)
+                        each.setdefault(stage.name, []).append(on_photo(over, _sides(photo), voter.preprocess))
         told = _of(voters[0].head, self.schema, wanted)
         names = tuple(voter.fold for voter in voters)
         return [

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from ensemble_kit.card import Head
 from ensemble_kit.data.decode import Preprocess, prepare
 from ensemble_kit.errors import UsageError
-from ensemble_kit.explaining.cam import check_captum, class_maps, fine_stages, on_photo, whole_map
+from ensemble_kit.explaining.cam import check_captum, class_maps, fine_stages, on_photo, placed, whole_map
 from ensemble_kit.explaining.looking import class_columns
-from ensemble_kit.explaining.stages import Stage, find_stages, not_in_place
+from ensemble_kit.explaining.stages import Grid, Stage, find_stages, not_in_place
 from ensemble_kit.models.backbones import find_backbone
 from ensemble_kit.models.compute import choose_compute
 from ensemble_kit.models.heads import Network, make_network
@@ -187,17 +187,49 @@ def test_stages_of_a_backbone(backbone: str, names: list[str] | None) -> None:
     assert 1 <= len(stages) <= 4
     assert names is None or [stage.name for stage in stages] == names
     assert find_stages(network, size) == stages
+    for stage in stages:  # padded layers of stride 2 begin at the edge; the others lie within the photo
+        for first, step, count, side in zip(stage.grid.first, stage.grid.step, stage.size, size, strict=True):
+            assert abs(step * count - side) < step
+            assert first == (0 if backbone in ("resnet18", "timm:test_efficientnet") else (step - 1) / 2)
     shown = np.random.default_rng(0).integers(0, 256, (1, *size, 3), dtype=np.uint8)
     maps = class_maps(network, stages, shown, Preprocess(size), np.array([1]), (0, 2), COMPUTE)
     assert [one.shape for one in maps] == [(1, *stage.size) for stage in stages]
     assert all(np.isfinite(one).all() and (one >= 0).all() for one in maps)
 
 
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 3), st.integers(0, 2)), min_size=1, max_size=3))
+@settings(max_examples=30, deadline=None)
+def test_a_cell_lies_in_the_middle_of_what_it_sees(layers: list[tuple[int, int, int]]) -> None:
+    """Of layers (kernel, stride, padding) that weigh all alike: the middle of the pixels that move a middle cell."""
+    sliding = [(kernel, stride, min(padding, (kernel - 1) // 2)) for kernel, stride, padding in layers]
+    backbone = nn.Sequential(*(nn.Conv2d(3 if n == 0 else 1, 1, *layer) for n, layer in enumerate(sliding)))
+    for parameter in backbone.parameters():
+        nn.init.ones_(parameter)
+    network = Network(backbone, nn.Identity(), 1).eval()
+    shown = torch.zeros(1, 3, 96, 120, requires_grad=True)
+    stage = find_stages(network, (96, 120))[-1]
+    maps = backbone(shown)
+    row, column = (count // 2 for count in stage.size)
+    assert stage.size == tuple(maps.shape[2:])
+    (slope,) = torch.autograd.grad(maps[0, 0, row, column], shown)
+    down, across = (slope[0].sum((0, axis)).double().numpy() for axis in (2, 1))
+    middle = [float(np.average(np.arange(len(line)), weights=line)) for line in (down, across)]
+    expected = [
+        first + step * n for first, step, n in zip(stage.grid.first, stage.grid.step, (row, column), strict=True)
+    ]
+    np.testing.assert_allclose(middle, expected, atol=1e-6)
+    cells = np.zeros(stage.size)
+    cells[row, column] = 1
+    heat = placed(cells, stage.grid, (96, 120))
+    found = np.unravel_index(int(heat.argmax()), heat.shape)
+    np.testing.assert_allclose(found, middle, atol=0.5)
+
+
 def test_stages_that_are_too_coarse_do_not_count() -> None:
     def stage(*size: int) -> Stage:
-        return Stage(str(size), nn.Identity(), (size[0], size[1]))
+        return Stage(str(size), nn.Identity(), (size[0], size[1]), Grid.even((64, 64), (size[0], size[1])))
 
-    assert [one.size for one in fine_stages([stage(16, 12), stage(8, 6), stage(4, 3)])] == [(16, 12), (8, 6)]
+    assert [one.size for one in fine_stages([stage(32, 24), stage(16, 12), stage(8, 6)])] == [(32, 24), (16, 12)]
     assert [one.size for one in fine_stages([stage(4, 4), stage(2, 2)])] == [(4, 4)]
 
 

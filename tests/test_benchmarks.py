@@ -12,7 +12,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parent / "benchmarks"))
 
-from shared import Report, Row, options, over, quartiles, table, turn_about
+from shared import Report, Row, gather, gathered, options, over, quartiles, table, turn_about
 
 FOLDER = Path(__file__).resolve().parent / "benchmarks"
 
@@ -72,11 +72,30 @@ def test_a_report_ends_with_one_where_a_limit_is_missed_and_writes_its_rows(
 
 
 def test_the_table_names_every_row_under_its_columns() -> None:
-    rows = [Row("a", "short", (1.0, 2.0, 30.5), least=1), Row("longer", "none", skipped="no GPU")]
-    head, first, second = table(rows).splitlines()
-    assert first.split() == ["a", "short", "2", "1.5", "to", "16.2", "3", ">=", "1", "ok"]
-    assert second.endswith("skipped: no GPU")
-    assert head.index("what") == first.index("short") == second.index("none")
+    rows = [
+        Row("a", "short", (1.0, 2.0, 30.5), least=1, note="cold"),
+        Row("longer", "none", skipped="no GPU", threads=2),
+    ]
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table(rows).splitlines()]
+    assert lines[0] == ["benchmark", "what", "threads", "median", "quartiles", "rounds", "limit", "verdict"]
+    assert lines[2] == ["a", "short", "1", "2", "1.5 to 16.2", "3", ">= 1", "ok (cold)"]
+    assert lines[3] == ["longer", "none", "2", "", "", "", "", "skipped: no GPU"]
+    assert len({line.rindex("|", 0, -1) for line in table(rows).splitlines()}) == 1
+
+
+def test_rows_of_several_calls_gather_in_one_file(tmp_path: Path) -> None:
+    file = tmp_path / "rows.json"
+    old, other, more = Row("b", "x", (1.0,)), Row("a", "x", (2.0,)), Row("b", "x", (3.0,), threads=2)
+    for rows in ([old], [other], [more], [new := Row("b", "y", (4.0,))]):
+        gather(file, rows)
+    assert gathered(file) == [other, new, more]
+    done = subprocess.run([sys.executable, str(FOLDER), "--table", "--json", str(file)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert table([other, new, more]) in done.stdout
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps(content | {"machine": content["machine"] | {"cpu": "another"}}))
+    with pytest.raises(ValueError, match="measured on another machine"):
+        gather(file, [old])
 
 
 @pytest.mark.slow
@@ -86,7 +105,7 @@ def test_one_command_runs_every_benchmark(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(out.read_text())
-    files = {path.stem for path in FOLDER.glob("*.py")} - {"__main__", "shared"}
+    files = {path.stem for path in FOLDER.glob("*.py")} - {"__main__", "bounds", "naive", "shared"}
     assert {row["benchmark"] for row in found["rows"]} == files
     assert found["machine"]["cores"] >= 1
 

@@ -1,15 +1,15 @@
 """Runs all benchmarks of this folder, or those named, and prints one table.
 
-python tests/benchmarks [NAME ...] [--quick] [--rounds N] [--threads N] [--json FILE]
+python tests/benchmarks [NAME ...] [--quick] [--rounds N] [--threads N] [--json FILE] [--table]
 
 Each runs in a process of its own, one after the other. A benchmark that cannot run says why; the exit code is 1 where
-a limit is missed, 2 where a benchmark breaks.
+a limit is missed, 2 where a benchmark breaks. With --json the rows of several calls gather in FILE, also those of
+benchmarks called by themselves (`python tests/benchmarks/NAME.py --json FILE`): the table shows all that it holds.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # as `python tests/benchmarks` has it
 
-from shared import Row, machine, options, table
+from shared import Row, gather, gathered, machine, options, table, usual_threads
 
 FOLDER = Path(__file__).resolve().parent
 NOT_BENCHMARKS = ("__main__", "shared")
@@ -42,27 +42,38 @@ def run(name: str, given: argparse.Namespace, folder: Path) -> list[Row]:
     if done.returncode not in (0, 1) or not written.is_file():
         sys.stderr.write(done.stderr)
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        return [Row(name, "all of it", skipped=f"{FAILED}{last}")]
-    return [Row.from_json(row) for row in json.loads(written.read_text("utf-8"))["rows"]]
+        threads = given.threads or usual_threads()
+        return [Row(name, "all of it", skipped=f"{FAILED}{last}", threads=threads)]
+    return gathered(written)
+
+
+def told(parser: argparse.ArgumentParser, scratch: Path, given: argparse.Namespace, chosen: Sequence[str]) -> list[Row]:
+    """The rows of some benchmarks, and of others that a file holds already, which is written after each."""
+    file = given.json or scratch / "rows.json"
+    try:
+        gathered(file)
+    except (ValueError, KeyError, OSError) as error:
+        parser.error(str(error))
+    for name in chosen:
+        gather(file, run(name, given, scratch))
+    return gathered(file)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = options(__doc__, None)
     names = known()
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}; all when left out")
+    parser.add_argument("--table", action="store_true", help="run nothing: the table of what --json FILE holds")
     given = parser.parse_args(argv)
     unknown = [name for name in given.names if name not in names]
     if unknown:
         parser.error(f"no benchmark {', '.join(unknown)} (known: {', '.join(names)})")
+    chosen = [] if given.table else given.names or names
     with tempfile.TemporaryDirectory() as folder:
-        rows = [row for name in given.names or names for row in run(name, given, Path(folder))]
-    found = machine(given.threads)
-    print("\n" + ", ".join(f"{key} {' '.join(v) if isinstance(v, list) else v}" for key, v in found.items()))
+        rows = told(parser, Path(folder), given, chosen)
+    print("\n" + ", ".join(f"{key} {' '.join(v) if isinstance(v, list) else v}" for key, v in machine().items()))
     print("ratios within one run; median, quartiles over the rounds\n")
     print(table(rows))
-    if given.json:
-        content = {"machine": found, "quick": given.quick, "rows": [row.to_json() for row in rows]}
-        given.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     if any(row.skipped.startswith(FAILED) for row in rows):
         return 2
     return int(any(row.verdict == "MISSED" for row in rows))

@@ -1,8 +1,8 @@
 """How often an expert's map peaks on what was drawn for it: rightly answered generated photos, counted.
 
-python tests/benchmarks/explain.py QUICKSTART [PHOTOS]
+python tests/benchmarks/explain.py [--quickstart FOLDER] [--photos N] [--json FILE]
 
-QUICKSTART is a folder of `ens quickstart`. For each expert: how many of its rightly answered evaluation photos have the
+FOLDER is one of `ens quickstart`, which is run first where none is given (minutes). For each expert: how many of its rightly answered evaluation photos have the
 map's highest pixel on the drawn cue (`data.drawing.regions`), how many within half a cell of it, what share of the photo
 the cue takes (what a map that knows nothing would get), and the same for Grad-CAM of each stage alone.
 """
@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+from shared import Report, options
 
 from ensemble_kit.arrays import BoolArray, FloatArray
 from ensemble_kit.data.drawing.population import GENDERS, STATES, Person, draw_people
@@ -30,6 +33,7 @@ AGES = ("<30", "30-59", ">=60")
 STEMS = [*((f"mask{n}", "worn") for n in range(1, 6)), ("incorrect_mask", "incorrect"), ("normal", "not_worn")]
 NEAR = 2
 """Pixels: half a cell of a ResNet's layer1."""
+NEARBY = f"within {NEAR} pixels"
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ def count(folder: Path, most: int) -> dict[str, dict[str, float]]:
             region = cue_region(attribute, one.person, one.state, one.number, (sides[0], sides[1]))
             around = cv2.dilate(region.astype(np.uint8), near) > 0
             rows.setdefault("peak on the cue", []).append(peak_is_on(looked.heat, region))
-            rows.setdefault("within 2 pixels", []).append(peak_is_on(looked.heat, around))
+            rows.setdefault(NEARBY, []).append(peak_is_on(looked.heat, around))
             rows.setdefault("by chance", []).append(float(region.mean()))
             for stage, heat in looked.stages.items():
                 rows.setdefault(f"Grad-CAM {stage}", []).append(peak_is_on(heat, region))
@@ -99,7 +103,25 @@ def count(folder: Path, most: int) -> dict[str, dict[str, float]]:
     return found
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = options(__doc__, 1)
+    parser.add_argument("--quickstart", type=Path, help="a folder of ens quickstart")
+    parser.add_argument("--photos", type=int, help="of each expert at most; all when left out")
+    given = parser.parse_args(argv)
+    report = Report(__file__, given)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = given.quickstart or Path(scratch) / "quickstart"
+        if given.quickstart is None:
+            words = ["--people", "30", "--epochs", "1"] if given.quick else []
+            command = [sys.executable, "-m", "ensemble_kit", "quickstart", "--out", str(folder), *words]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        found = count(folder, given.photos or (2 if given.quick else 10_000))
+    for name, row in found.items():
+        shares = ", ".join(f"{what} {value:.0%}" for what, value in row.items() if what not in ("photos", NEARBY))
+        note = f"{row['photos']:.0f} photos; {shares}"
+        report.add(f"{name}: peaks {NEARBY} of the cue, share", [row[NEARBY]], note=note)
+    return report.end()
+
+
 if __name__ == "__main__":
-    for name, row in count(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 10_000).items():
-        numbers = ", ".join(f"{what} {value:.0%}" for what, value in row.items() if what != "photos")
-        print(f"{name}: {row['photos']:.0f} photos; {numbers}", flush=True)
+    sys.exit(main())

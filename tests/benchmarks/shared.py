@@ -1,7 +1,8 @@
 """What the benchmarks share: turns, ratios with quartiles against their limits, one table, one JSON file.
 
 A benchmark is a file with `main(argv) -> int`: it makes a `Report` from its own options, adds rows, ends with
-`report.end()`, whose exit code is 1 where a limit was missed. `python tests/benchmarks` runs all of them.
+`report.end()`, whose exit code is 1 where a limit was missed. `python tests/benchmarks` runs all of them. With
+`--json FILE` the rows of several calls gather in one file, and so in one table.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,7 @@ def options(doc: str | None, rounds: int | None) -> argparse.ArgumentParser:
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, help=f"turns of each side; default {rounds or 'its own'}")
-    parser.add_argument("--json", type=Path, help="write the rows here too")
+    parser.add_argument("--json", type=Path, help="the rows go here too; those of other benchmarks stay there")
     parser.add_argument("--threads", type=int, help="of torch; default what it takes")
     parser.add_argument("--quick", action="store_true", help="small and once: does it run? limits are not judged")
     parser.set_defaults(usual_rounds=rounds)
@@ -87,6 +89,7 @@ class Row:
         least, most: what the median must reach, or not pass.
         skipped: why there are no values.
         note: said behind the row.
+        threads: that it had.
     """
 
     benchmark: str
@@ -97,6 +100,7 @@ class Row:
     skipped: str = ""
     note: str = ""
     judged: bool = True
+    threads: int = 1
 
     @property
     def limit(self) -> str:
@@ -131,7 +135,9 @@ class Row:
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Row:
-        own = {key: found[key] for key in ("benchmark", "name", "least", "most", "skipped", "note", "judged")}
+        own = {
+            key: found[key] for key in ("benchmark", "name", "least", "most", "skipped", "note", "judged", "threads")
+        }
         return cls(values=tuple(found["values"]), **own)
 
 
@@ -149,6 +155,7 @@ class Report:
 
     def __init__(self, benchmark: str, given: argparse.Namespace):
         self.benchmark, self.given = Path(benchmark).stem, given
+        self.threads = given.threads or usual_threads()
         self.rounds: int = given.rounds or (1 if given.quick else given.usual_rounds)
         self.rows: list[Row] = []
 
@@ -165,12 +172,12 @@ class Report:
         note: str = "",
     ) -> Row:
         """A row of one value a round, and what its median must reach or not pass."""
-        judged = not self.given.quick
-        return self._told(Row(self.benchmark, name, tuple(map(float, values)), least, most, note=note, judged=judged))
+        row = Row(self.benchmark, name, tuple(map(float, values)), least, most, note=note, threads=self.threads)
+        return self._told(replace(row, judged=not self.given.quick))
 
     def skip(self, name: str, reason: str, *, least: float | None = None, most: float | None = None) -> Row:
         """A row that cannot be measured here, and why."""
-        return self._told(Row(self.benchmark, name, least=least, most=most, skipped=reason))
+        return self._told(Row(self.benchmark, name, least=least, most=most, skipped=reason, threads=self.threads))
 
     def _told(self, row: Row) -> Row:
         self.rows.append(row)
@@ -184,12 +191,46 @@ class Report:
     def end(self) -> int:
         """Writes the JSON that was asked for; the exit code is 1 where a limit was missed."""
         if self.given.json:
-            content = {"machine": machine(self.given.threads), "rows": [row.to_json() for row in self.rows]}
-            self.given.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            gather(self.given.json, self.rows)
         return int(any(row.verdict == "MISSED" for row in self.rows))
 
 
-def machine(threads: int | None = None) -> dict[str, Any]:
+def gather(path: Path, rows: Sequence[Row]) -> None:
+    """Writes rows to a file, in the place of those that it has of the same benchmarks with as many threads.
+
+    Raises:
+        ValueError: the file's were measured on another machine, or with other packages.
+    """
+    fresh = {(row.benchmark, row.threads) for row in rows}
+    kept = [row for row in gathered(path) if (row.benchmark, row.threads) not in fresh]
+    every = sorted([*kept, *rows], key=lambda row: (row.benchmark, row.threads))
+    content = {"machine": machine(), "rows": [row.to_json() for row in every]}
+    partly = path.with_name(f".{path.name}.tmp")
+    partly.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    partly.replace(path)
+
+
+def gathered(path: Path) -> list[Row]:
+    """The rows of a file; none where there is no file. Raises ValueError as `gather` does."""
+    if not path.is_file():
+        return []
+    found = json.loads(path.read_text("utf-8"))
+    if found["machine"] != machine():
+        raise ValueError(f"{path}: measured on another machine or with other packages; give another file")
+    return [Row.from_json(row) for row in found["rows"]]
+
+
+def usual_threads() -> int:
+    """What torch takes where nothing is said."""
+    return int(os.environ.get("OMP_NUM_THREADS") or cores() or 1)
+
+
+def cores() -> int | None:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+@cache
+def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     model, flags = platform.processor() or platform.machine(), set()
     cpuinfo = Path("/proc/cpuinfo")
@@ -199,12 +240,10 @@ def machine(threads: int | None = None) -> dict[str, Any]:
             model = value.strip()
         if key.strip() in ("flags", "Features"):
             flags = set(value.split())
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "cpu": model,
         "instructions": [name for name in INSTRUCTIONS if name in flags],
-        "cores": cores,
-        "threads": threads or int(os.environ.get("OMP_NUM_THREADS") or cores or 1),
+        "cores": os.cpu_count(),
         "gpu": gpu(),
         "python": platform.python_version(),
         **{name: _version(name) for name in PACKAGES},
@@ -229,13 +268,16 @@ def gpu() -> str:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """All rows as one table of text."""
-    lines = [("benchmark", "what", "median", "quartiles", "rounds", "limit", "verdict")]
-    lines += [(row.benchmark, row.name, *row.numbers(), row.limit, row.verdict) for row in rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(6)]
+    """All rows as one table, in Markdown that reads as plain text too."""
+    lines = [("benchmark", "what", "threads", "median", "quartiles", "rounds", "limit", "verdict")]
+    for row in rows:
+        told = f"{row.verdict} ({row.note})" if row.note else row.verdict
+        lines.append((row.benchmark, row.name, str(row.threads), *row.numbers(), row.limit, told))
+    widths = [max(len(line[i]) for line in lines) for i in range(7)]
+    left = (0, 1)
     texts = []
     for line in lines:
-        left = f"{line[0]:<{widths[0]}}  {line[1]:<{widths[1]}}"
-        right = "  ".join(f"{cell:>{width}}" for cell, width in zip(line[2:6], widths[2:], strict=True))
-        texts.append(f"{left}  {right}  {line[6]}".rstrip())
-    return "\n".join(texts)
+        cells = [f"{c:<{w}}" if i in left else f"{c:>{w}}" for i, (c, w) in enumerate(zip(line, widths, strict=False))]
+        texts.append(f"| {' | '.join(cells)} | {line[7]} |")
+    rule = [":" + "-" * (w - 1) if i in left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+    return "\n".join([texts[0], f"| {' | '.join(rule)} | :--- |", *texts[1:]])

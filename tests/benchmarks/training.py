@@ -13,8 +13,7 @@ ResNet18 from random weights on generated photos (512 x 384), AdamW, augmented a
   `DataLoader`, cross-entropy, AdamW as torch has it by default, the loss read every step for the meter.
 - timm: `create_dataset`, `create_loader` with its usual augmentation, its `create_optimizer_v2("adamw")`.
 
-Both peers decode every photo in every epoch. Then the same of a frozen backbone: an epoch on cached features against
-one that passes photos through it.
+Both peers decode every photo in every epoch.
 """
 
 from __future__ import annotations
@@ -32,14 +31,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from shared import Report, options, over, seconds, turn_about
+from shared import Report, options, over, seconds
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tiny_training import SCHEMA, make_job, make_phase
 
 from ensemble_kit.arrays import IntArray
-from ensemble_kit.data.decode import Preprocess
 from ensemble_kit.data.generated import generate_faces
 from ensemble_kit.data.samples import read_samples
 from ensemble_kit.loading.cache import PhotoCache
@@ -55,7 +53,6 @@ from ensemble_kit.training.rows import batches_of, choose_rows
 AUGMENT = ("flip", "affine", "brightness_contrast")
 CROP = (0.78, 0.67)
 LEAST = 0.95
-FROZEN_EPOCHS = 10
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -128,7 +125,6 @@ class Bench:
         for name in list(sides)[1:]:
             report.add(f"{name}'s loop / training, times as fast", over(took[name], took["own"]))
         self.profile(report, min(took["own"]))
-        self.frozen(report)
 
     def turns(self, sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
         """One training; after each of its epochs the others have their turn. The first one warms up.
@@ -279,31 +275,6 @@ class Bench:
         report.add("to normalised floats: share of the epoch", [inputs * n / epoch])
         note = f"{self.decoding * 1e3:.1f} ms a photo, once for all experts and folds"
         report.add("decoding into the cache, in epochs", [self.decoding * n / epoch], note=note)
-
-    def frozen(self, report: Report) -> None:
-        """A frozen backbone, ten epochs: cached features (computed in that time) against photos in every epoch."""
-        size = (64, 64) if not self.given.quick else (32, 32)
-        phases = (make_phase(epochs=FROZEN_EPOCHS, batch_size=self.given.batch_size, freeze=("backbone",)),)
-        made: dict[str, Any] = {
-            "backbone": "resnet18",
-            "size": size,
-            "crop": CROP,
-            "augment": (),
-            "phases": phases,
-            "keep": "last",
-        }
-        made |= {"score_every": 0, "threads": self.given.threads, "device": self.given.device, "precision": "auto"}
-        whole, cached = make_job(**made), make_job(**made, feature_views=0)
-        self.photos = PhotoCache.build(self.table, Preprocess(size, CROP, whole.mean, whole.std), self.folder / "cache")
-
-        def fresh() -> float:
-            for file in (self.folder / "cache").glob("features-*"):
-                file.unlink()
-            return seconds(lambda: self.trained(cached, "cached"))
-
-        took = turn_about({"whole": lambda: seconds(lambda: self.trained(whole, "whole")), "cached": fresh}, 3)
-        name = f"frozen backbone, {FROZEN_EPOCHS} epochs at {size[0]} px: photos / cached features, times as fast"
-        report.add(name, over(took["whole"], took["cached"]), least=2)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 from ensemble_kit.gallery.board import Board, Facet, Line, Order, Span
 from ensemble_kit.gallery.comparing import ComparisonFacts, ComparisonPage, comparison_board, write_comparison
-from ensemble_kit.gallery.facts import GalleryFacts, gallery_board, gallery_details, gallery_facts
+from ensemble_kit.gallery.details import gallery_details
+from ensemble_kit.gallery.facts import GalleryFacts, gallery_facts
 from ensemble_kit.gallery.heat import Heat, HeatRequest
 from ensemble_kit.gallery.page import LIMIT, PageReport, board_blocks, rows_to_show, write_gallery
 from ensemble_kit.gallery.pictures import Picture, Place, take_pictures
+from ensemble_kit.gallery.sorting import gallery_board
 
 __all__ = [
     "LIMIT",

@@ -11,9 +11,11 @@ from typing import Any
 from ensemble_kit.arrays import IntArray
 from ensemble_kit.errors import UsageError
 from ensemble_kit.gallery.board import Board
-from ensemble_kit.gallery.facts import GalleryFacts, gallery_board, gallery_details
+from ensemble_kit.gallery.details import gallery_details
+from ensemble_kit.gallery.facts import GalleryFacts
 from ensemble_kit.gallery.heat import Heat, HeatRequest, heat_requests
 from ensemble_kit.gallery.pictures import Picture, Place, heat_picture, take_pictures
+from ensemble_kit.gallery.sorting import gallery_board
 from ensemble_kit.gallery.text import gallery_sentences, photos_sentence, shown_sentence
 from ensemble_kit.pages import write_page
 from ensemble_kit.pages.numbers import count

@@ -254,7 +254,7 @@ def test_orders_and_facets_of_some_rows() -> None:
 
 def test_of_many_experts_those_asked_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """A taxonomy has dozens: a photo's details hold the ones that it was routed to."""
-    monkeypatch.setattr("ensemble_kit.gallery.facts.MANY_EXPERTS", 3)
+    monkeypatch.setattr("ensemble_kit.gallery.details.MANY_EXPERTS", 3)
     case = face_case(seed=6, n_photos=8)
     rows = np.array([5, 0, 7])
     by_name = {expert.describe(): expert for expert in case.experts}

@@ -53,9 +53,9 @@ def ens(tmp_path_factory: pytest.TempPathFactory) -> Ens:
 
 @pytest.fixture(scope="session")
 def faces(ens: Ens, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Generated faces, 36 + 12 people, 32 px."""
+    """Generated faces, 36 + 6 people, 32 px."""
     out = tmp_path_factory.mktemp("data") / "faces"
-    done = ens("data", "generate", out, "--people", 36, "--eval-people", 12, "--size", 32)
+    done = ens("data", "generate", out, "--people", 36, "--eval-people", 6, "--size", 32)
     assert done.code == 0, done.err
     return out
 

@@ -51,8 +51,8 @@ def files(root: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("generated") / "faces"
-    counts = generate_faces(out, people=30, eval_people=12, size=(48, 36), seed=3)
-    assert counts == {"train_people": 30, "train_photos": 210, "eval_people": 12, "eval_photos": 84}
+    counts = generate_faces(out, people=30, eval_people=5, size=(48, 36), seed=3)
+    assert counts == {"train_people": 30, "train_photos": 210, "eval_people": 5, "eval_photos": 35}
     return out
 
 
@@ -96,7 +96,7 @@ def test_a_persons_seven_answers_share_gender_and_age(tree: Path) -> None:
     by_person: dict[str, list[int]] = {}
     for row in rows(tree / "eval" / "people.csv"):
         by_person.setdefault(row["person"], []).append(answer[row["ImageID"]])
-    assert len(by_person) == 12
+    assert len(by_person) == 5
     for answers in by_person.values():
         assert Counter(value // 6 for value in answers) == {0: 5, 1: 1, 2: 1}
         assert len({value % 6 for value in answers}) == 1

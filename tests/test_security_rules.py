@@ -13,7 +13,6 @@ EXCEPTIONS = {
     ("loading/transforms.py", "S311"): "albumentations takes a random.Random; nothing secret is drawn",
     ("recipe/space.py", "S311"): "draws trials of a search; nothing secret is drawn",
     ("training/gpus.py", "S108"): "a lock that other accounts share; nothing that stands in the file is trusted",
-    ("training/folder.py", "S112"): "a state that cannot be read is passed over for the one before",
 }
 
 

@@ -13,7 +13,7 @@ import ensemble_kit
 PACKAGE = Path(ensemble_kit.__file__).parent
 
 FLOORS = [
-    {"errors", "arrays", "leftovers", "threads"},
+    {"errors", "arrays", "leftovers", "shown", "threads"},
     {"files", "named", "stopping"},
     {"own_code"},
     {"ids", "schema"},

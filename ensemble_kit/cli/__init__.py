@@ -33,6 +33,7 @@ from ensemble_kit.cli import (
     train,
     tune,
 )
+from ensemble_kit.cli.printed import plain_streams
 from ensemble_kit.errors import EnsembleKitError, StoppedError
 
 app = typer.Typer(
@@ -85,25 +86,29 @@ def main() -> None:
     """The entry point `ens`. Errors made on purpose end in one line and their exit code, never in a traceback."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _stop)  # while it trains, a training has its own handler
-    try:
-        app(prog_name="ens")
-    except EnsembleKitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`); point stdout elsewhere so that the exit stays quiet.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
-    except OSError as error:
-        print(f"error: {error.filename or 'file'}: {error.strerror}; name a place that can be written", file=sys.stderr)
-        sys.exit(3)
-    except (MemoryError, RuntimeError) as error:
-        memory = sys.modules.get("ensemble_kit.models.memory")  # torch is not imported for a message
-        if not (isinstance(error, MemoryError) if memory is None else memory.ran_out(error)):
+    with plain_streams():
+        try:
+            app(prog_name="ens")
+        except EnsembleKitError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(error.exit_code)
+        except BrokenPipeError:
+            # The reader of our output went away (`| head`); point stdout elsewhere so that the exit stays quiet.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)
+        except OSError as error:
+            print(
+                f"error: {error.filename or 'file'}: {error.strerror}; name a place that can be written",
+                file=sys.stderr,
+            )
+            sys.exit(3)
+        except (MemoryError, RuntimeError) as error:
+            memory = sys.modules.get("ensemble_kit.models.memory")  # torch is not imported for a message
+            if not (isinstance(error, MemoryError) if memory is None else memory.ran_out(error)):
+                raise
+            print(f"error: out of memory ({' '.join(str(error).split())[:200] or 'no more of it'})", file=sys.stderr)
+            sys.exit(2)
+        except SystemExit as stop:
+            if stop.code == 130:  # what typer makes of Ctrl-C
+                print("stopped; the same command goes on from here", file=sys.stderr)
             raise
-        print(f"error: out of memory ({' '.join(str(error).split())[:200] or 'no more of it'})", file=sys.stderr)
-        sys.exit(2)
-    except SystemExit as stop:
-        if stop.code == 130:  # what typer makes of Ctrl-C
-            print("stopped; the same command goes on from here", file=sys.stderr)
-        raise

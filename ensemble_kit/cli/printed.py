@@ -1,11 +1,15 @@
-"""Results as JSON on stdout, for other programs: valid whatever the numbers are."""
+"""What is printed: results as JSON for other programs, valid whatever the numbers are; no name acts on a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
 from typing import Any
+
+from ensemble_kit.shown import shown
 
 
 def as_json(value: Any) -> str:
@@ -35,3 +39,28 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return None if isinstance(value, float) and not isfinite(value) else value
+
+
+class Plain:
+    """A stream that writes out what cannot be seen, so that a file name does not colour, move or rename a terminal."""
+
+    def __init__(self, stream: Any):
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        self.stream.write(shown(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextmanager
+def plain_streams() -> Iterator[None]:
+    """Everything printed inside goes through `Plain`; a progress bar, whose own signs act, writes below it."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = Plain(sys.stdout), Plain(sys.stderr)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before

@@ -6,6 +6,9 @@ import sys
 from types import TracebackType
 from typing import Any
 
+from ensemble_kit.cli.printed import Plain
+from ensemble_kit.shown import shown
+
 
 class TerminalWatcher:
     """Prints lines, and keeps one bar below them on a terminal. Used as a context manager.
@@ -16,7 +19,9 @@ class TerminalWatcher:
     def __init__(self, *, stderr: bool = False):
         from rich.console import Console
 
-        self._console = Console(stderr=stderr, highlight=False, markup=False, soft_wrap=True)
+        stream = sys.stderr if stderr else sys.stdout
+        bare = stream.stream if isinstance(stream, Plain) else None
+        self._console = Console(stderr=stderr, file=bare, highlight=False, markup=False, soft_wrap=True)
         self._progress: Any = None
         self._task: Any = None
 
@@ -28,7 +33,7 @@ class TerminalWatcher:
 
     def say(self, line: str) -> None:
         if self._console.is_terminal:
-            self._console.print(line)
+            self._console.print(shown(line))
         else:
             print(line, file=sys.stderr if self._console.stderr else sys.stdout, flush=True)
 
@@ -41,13 +46,15 @@ class TerminalWatcher:
 
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
         self._progress = Progress(*columns, TimeRemainingColumn(), console=self._console, transient=True)
-        self._task = self._progress.add_task(title, total=total)
+        self._task = self._progress.add_task(shown(title), total=total)
         self._progress.start()
 
     def advance(self, done: float, title: str | None = None) -> None:
         """Sets the bar to `done` of its total, and its title when one is given."""
         if self._progress is not None:
-            self._progress.update(self._task, completed=done, **({} if title is None else {"description": title}))
+            self._progress.update(
+                self._task, completed=done, **({} if title is None else {"description": shown(title)})
+            )
 
     def end(self) -> None:
         if self._progress is not None:

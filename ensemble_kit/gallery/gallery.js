@@ -9,15 +9,23 @@
   var n = data.ids.length;
 
   /* ---------------------------------------------------------------- small helpers */
+  /* as ensemble_kit.shown does it: what acts in place of being seen is written out, numbers stay where they are */
+  var HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g;
+  var LEFTWARDS = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc](?:[^A-Za-z0-9]*[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc])*/g;
+  function visible(text) {
+    return String(text).replace(HIDDEN, function (sign) {
+      return "\\u" + ("000" + sign.charCodeAt(0).toString(16)).slice(-4);
+    }).replace(LEFTWARDS, "$&\u200e");
+  }
   function make(name, attributes, children) {
     var found = document.createElement(name);
     Object.keys(attributes || {}).forEach(function (key) {
       var value = attributes[key];
       if (value === null || value === undefined || value === false) { return; }
-      if (key === "text") { found.textContent = value; } else { found.setAttribute(key, value === true ? "" : value); }
+      if (key === "text") { found.textContent = visible(value); } else { found.setAttribute(key, value === true ? "" : value); }
     });
     (children || []).forEach(function (child) {
-      if (child !== null && child !== undefined) { found.append(child); }
+      if (child !== null && child !== undefined) { found.append(typeof child === "string" ? visible(child) : child); }
     });
     return found;
   }

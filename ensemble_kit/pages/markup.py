@@ -9,7 +9,9 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-JSON_ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+from ensemble_kit.shown import in_order, shown
+
+JSON_ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
 
 
 def element(name: str, *children: object, **attributes: object) -> Markup:
@@ -26,7 +28,9 @@ def element(name: str, *children: object, **attributes: object) -> Markup:
         Markup('<rect width="10"></rect>')
     """
     words = "".join(f' {_key(key)}="{escape(short(value))}"' for key, value in attributes.items() if value is not None)
-    inside = "".join([escape(child) for child in children if child is not None])
+    inside = "".join(
+        [escape(in_order(child) if type(child) is str else child) for child in children if child is not None]
+    )
     return trusted(f"<{escape(name)}{words}>{inside}</{escape(name)}>")  # every part of it is escaped here
 
 
@@ -63,7 +67,7 @@ def script_json(value: Any) -> Markup:
         >>> script_json({"a": "</script>&"})
         Markup('{"a":"\\u003c/script\\u003e\\u0026"}')
     """
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = shown(json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
     for character, escaped in JSON_ESCAPES.items():
         text = text.replace(character, escaped)
     return trusted(text)

@@ -16,6 +16,7 @@ from ensemble_kit.errors import UsageError
 from ensemble_kit.files import write_text
 from ensemble_kit.pages import numbers
 from ensemble_kit.pages.markup import script_json, trusted
+from ensemble_kit.shown import in_order
 
 PACKAGE = Path(__file__).parent.parent
 KIT_STYLE, KIT_SCRIPT = "pages/kit.css", "pages/kit.js"
@@ -30,6 +31,7 @@ def environment() -> Environment:
     found = Environment(
         loader=FileSystemLoader(PACKAGE),
         autoescape=True,
+        finalize=lambda value: in_order(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

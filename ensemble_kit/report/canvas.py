@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from typing import Any, Literal
 
 import cv2
@@ -14,10 +18,17 @@ from matplotlib.path import Path as Curve
 from PIL import Image
 
 from ensemble_kit.arrays import ByteArray
+from ensemble_kit.shown import in_order
 
 DPI = 100
 INK, SOFT, PALE, PAPER, WRONG = "#22303c", "#6b7883", "#e6eaed", "#ffffff", "#c8321f"
 STATE_COLOURS = ("#1f7a8c", "#c98612", "#5f5aa2", "#4f8a3c", "#a8487e", "#7a6a4f")
+
+OTHER_LETTERS = (
+    "Noto Sans CJK KR", "Noto Sans CJK JP", "Noto Sans CJK SC", "NanumGothic", "Malgun Gothic", "Apple SD Gothic Neo",
+    "Hiragino Sans", "PingFang SC", "Microsoft YaHei", "Noto Sans", "Noto Sans Arabic", "Noto Sans Devanagari",
+    "Noto Sans Thai", "Noto Emoji", "Symbola", "Arial Unicode MS",
+)  # fmt: skip
 
 PALETTES = [
     *((colours, Image.Dither.FLOYDSTEINBERG) for colours in (256, 192, 128)),
@@ -28,6 +39,23 @@ PALETTES = [
 
 def state_colour(number: int) -> str:
     return STATE_COLOURS[number % len(STATE_COLOURS)]
+
+
+@cache
+def fonts() -> list[str]:
+    """The font that matplotlib brings, then those installed here that have the letters it lacks."""
+    from matplotlib.font_manager import fontManager
+
+    there = {font.name for font in fontManager.ttflist}
+    return ["DejaVu Sans", *(name for name in OTHER_LETTERS if name in there)]
+
+
+@contextmanager
+def without_glyph_warnings() -> Iterator[None]:
+    """A letter that no font here has is drawn as a box; a warning for each would bury what a command prints."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        yield
 
 
 class Canvas:
@@ -61,20 +89,23 @@ class Canvas:
             The width it took, in pixels.
         """
         artist = self.axes.text(
-            x, y, words, fontsize=size, color=colour, fontweight=weight, fontstyle=style, family="DejaVu Sans",
+            x, y, in_order(words), fontsize=size, color=colour, fontweight=weight, fontstyle=style, family=fonts(),
             ha=align, va="center_baseline", parse_math=False,
         )  # fmt: skip
-        renderer = self._agg.get_renderer()
-        taken = float(artist.get_window_extent(renderer).width)
+        taken = self._width(artist)
         while width is not None and taken > width and (size > 6.5 or len(words) > 2):
             if size > 6.5:
                 size -= 0.25
                 artist.set_fontsize(size)
             else:
                 words = words.removesuffix("…")[:-1] + "…"
-                artist.set_text(words)
-            taken = float(artist.get_window_extent(renderer).width)
+                artist.set_text(in_order(words))
+            taken = self._width(artist)
         return taken
+
+    def _width(self, artist: Any) -> float:
+        with without_glyph_warnings():
+            return float(artist.get_window_extent(self._agg.get_renderer()).width)
 
     def box(
         self, x: float, y: float, width: float, height: float, *, fill: str, edge: str | None = None, radius: float = 6
@@ -127,7 +158,8 @@ class Canvas:
 
     def pixels(self) -> ByteArray:
         """`(height, width, 3)` as it stands."""
-        self._agg.draw()
+        with without_glyph_warnings():
+            self._agg.draw()
         return np.array(np.asarray(self._agg.buffer_rgba())[..., :3], dtype=np.uint8)
 
     def png(self, max_bytes: int) -> bytes:

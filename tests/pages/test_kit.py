@@ -32,6 +32,7 @@ from ensemble_kit.pages.charts import (
     draw_reliability,
     draw_shares,
 )
+from ensemble_kit.shown import shown
 
 EVIL = "</script><script>alert(1)</script>\"'<img src=x onerror=alert(2)>&amp;\u2028"
 
@@ -137,7 +138,7 @@ def test_elements_escape_children_and_attributes(text: str, number: float) -> No
 
 
 def test_the_environment_escapes_and_misses_nothing_silently() -> None:
-    assert environment().from_string("{{ a }}").render(a=EVIL) == str(Markup("{}").format(EVIL))
+    assert environment().from_string("{{ a }}").render(a=EVIL) == str(Markup("{}").format(shown(EVIL)))
     with pytest.raises(Exception, match="undefined"):
         environment().from_string("{{ a }}").render()
 

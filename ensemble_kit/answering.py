@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ensemble_kit.arrays import BoolArray, ByteArray, FloatArray, IdArray, IntArray
+from ensemble_kit.arrays import BoolArray, FloatArray, IdArray, IntArray
 from ensemble_kit.backends.form import Forward
 from ensemble_kit.backends.forms import Forms
 from ensemble_kit.backends.photos import TrainingPhotos
@@ -22,7 +22,7 @@ from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.ensemble import Combined, ConditionalEnsemble, Fallback
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.graph import Graph
-from ensemble_kit.inference import Progress, Voter, find_voters, photo_windows
+from ensemble_kit.inference import Progress, Voter, find_voters
 from ensemble_kit.loading.wanted import Geometry, geometry
 from ensemble_kit.models.backbones import Builder
 from ensemble_kit.models.compute import num_threads, predict_probs
@@ -31,14 +31,12 @@ from ensemble_kit.models.memory import Fitting
 from ensemble_kit.models.views import find_views
 from ensemble_kit.predictions import Predictions
 from ensemble_kit.schema import Schema
+from ensemble_kit.windows import Photos, fitting_window, photo_windows
 
-WINDOW_BYTES = 128 * 2**20
-"""Prepared photos of a window, of which two are held at a time: large, so that rare routes fill their batches."""
-WINDOW_PHOTOS = 4096
 MAKING = frozenset(
     (
         *("borders", "fallback", "device", "batch_size", "precision", "window", "backbones", "heads", "preparers"),
-        *("tta", "backend", "trained_on", "accept_disagreement", "forms"),
+        *("tta", "backend", "trained_on", "accept_disagreement", "compiling", "forms"),
     )
 )
 """What an `Answerer` is made with; the rest is said when it is asked."""
@@ -100,8 +98,8 @@ class Answerer:
             left out, fewer in the first windows. Memory does not grow with the
             number of photos, but for their joint probabilities.
         fallback: as of `ConditionalEnsemble`.
-        device, batch_size, precision, backbones, heads, preparers, tta, backend, trained_on, accept_disagreement: as of
-            `predict_table`.
+        device, batch_size, precision, backbones, heads, preparers, tta, backend, trained_on, accept_disagreement,
+            compiling: as of `predict_table`.
         forms: folder in which a back end's forms of the checkpoints are kept.
 
     Raises:
@@ -129,6 +127,7 @@ class Answerer:
         backend: BackendLike | None = None,
         trained_on: TrainingPhotos | None = None,
         accept_disagreement: bool = False,
+        compiling: str = "off",
         forms: Path | None = None,
     ):
         if not checkpoints:
@@ -140,7 +139,7 @@ class Answerer:
         self.graph, self.fallback = graph, fallback
         self.batch_size, self.views = batch_size, find_views(tta)
         self.forms = Forms(
-            find_backend(backend, precision, device),
+            find_backend(backend, precision, device, compiling),
             device,
             trained_on=trained_on,
             folder=forms,
@@ -153,10 +152,10 @@ class Answerer:
         self.hashes = {voter.path: voter.sha256 for voter in self.voters.values()}
         cards = {voter.path: voter.card for voter in self.voters.values()}
         self.preprocess = {path: Preprocess.from_json(card.preprocess, preparers) for path, card in cards.items()}
-        self.window = window or self._fitting_window()
+        self.window = window or fitting_window(list(self.preprocess.values()))
         self.loaded: dict[Path, Forward] = {}
         self.counts, self.fitting = Counts(), Fitting()
-        self.photos: Mapping[Geometry, ByteArray] = {}
+        self.photos: Mapping[Geometry, Photos] = {}
         self.readable: BoolArray = np.zeros(0, dtype=np.bool_)
         self.said: dict[Path, FloatArray] = {}
         names = dict.fromkeys(expert for expert, _ in self.voters)
@@ -196,7 +195,8 @@ class Answerer:
             if watcher is not None:
                 watcher.begin("answering", len(table))
                 stack.callback(watcher.end)
-            for window in photo_windows(table, list(self.preprocess.values()), cache, self.window, threads):
+            size, device, preprocesses = self.window, self.forms.compute.device, list(self.preprocess.values())
+            for window in photo_windows(table, preprocesses, cache, size, threads, device):
                 start, photos, found, n_decoded = window
                 problems |= dict(found)
                 self.counts.decoded += n_decoded
@@ -244,13 +244,7 @@ class Answerer:
                 ensemble = self._ensemble(one.ids, _empty)
                 yield ensemble.combine(**how, missing="abstain", fill=self._fill), ensemble.experts
 
-    def _fitting_window(self) -> int:
-        """Photos that fit, prepared in every way that some checkpoint wants them."""
-        distinct = {geometry(one): one for one in self.preprocess.values()}.values()
-        photo = sum(3 * one.size[0] * one.size[1] for one in distinct)
-        return max(1, min(WINDOW_PHOTOS, WINDOW_BYTES // photo))
-
-    def _look_at(self, photos: Mapping[Geometry, ByteArray], n_photos: int, bad: Sequence[int]) -> None:
+    def _look_at(self, photos: Mapping[Geometry, Photos], n_photos: int, bad: Sequence[int]) -> None:
         self.photos, self.said = photos, {}
         self.readable = np.ones(n_photos, dtype=np.bool_)
         self.readable[list(bad)] = False

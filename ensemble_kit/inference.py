@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache as cache_of_calls
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ensemble_kit.arrays import ByteArray, FloatArray
+from ensemble_kit.arrays import FloatArray
 from ensemble_kit.backends.form import Forward
 from ensemble_kit.backends.forms import Forms
 from ensemble_kit.backends.photos import TrainingPhotos
@@ -33,9 +33,7 @@ from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.files import sha256_of_state
 from ensemble_kit.graph import describe_expert
 from ensemble_kit.leftovers import OWNER, owner, remove_leftovers
-from ensemble_kit.loading.cache import PhotoCache
-from ensemble_kit.loading.decoding import decode_windows, window_spans
-from ensemble_kit.loading.wanted import Geometry, geometry
+from ensemble_kit.loading.wanted import geometry
 from ensemble_kit.models.backbones import Builder
 from ensemble_kit.models.compute import Compute, num_threads, predict_probs
 from ensemble_kit.models.heads import HeadBuilder
@@ -43,15 +41,10 @@ from ensemble_kit.models.memory import Fitting
 from ensemble_kit.models.views import View, find_views
 from ensemble_kit.predictions import Predictions, read_problems, save_predictions
 from ensemble_kit.schema import Schema
+from ensemble_kit.windows import photo_windows
 
 SCRATCH = rf"\.predict-{OWNER}-[^-]*"
 """The folder in which a process fills its layers."""
-
-WINDOW = 512
-"""Photos of a window; two are held in memory at a time."""
-
-FIRST = 128
-"""Photos of the first window, so that networks need not wait for a large one."""
 
 
 class Progress(Protocol):
@@ -102,6 +95,7 @@ def predict_table(
     recipe_backend: str = "torch",
     trained_on: TrainingPhotos | None = None,
     accept_disagreement: bool = False,
+    compiling: str = "off",
     command: str = "ens predict",
 ) -> Path:
     """Writes the prediction set `out`: each checkpoint's probabilities for each photo of `table`.
@@ -125,6 +119,7 @@ def predict_table(
             with it on some of them, once, and kept under `cache`.
         accept_disagreement: take a back end that gives other labels too often, or that cannot be compared. The set
             keeps what was accepted; a later call without this takes none of it.
+        compiling: of torch: off, default or reduce-overhead (CUDA graphs): the modes of `torch.compile`.
 
     Raises:
         DataError: a checkpoint that cannot be read, or of another schema than the table or the other checkpoints; a
@@ -135,7 +130,7 @@ def predict_table(
         raise UsageError(f"predict: expected photos and checkpoints, found {len(table)} and {len(checkpoints)}")
     if batch_size is not None and batch_size < 1:
         raise UsageError(f"batch size: expected at least 1, found {batch_size}")
-    views, chosen = find_views(tta), find_backend(backend, precision, device)
+    views, chosen = find_views(tta), find_backend(backend, precision, device, compiling)
     voters = find_voters(checkpoints, table.schema)
     out = Path(out)
     remove_leftovers(out, SCRATCH)
@@ -266,7 +261,8 @@ def _fill(
         if watcher is not None:
             watcher.begin("predicting", len(table) * len(spans))
             stack.callback(watcher.end)
-        for start, photos, found, _ in photo_windows(table, list(preprocess.values()), cache, threads=threads):
+        prepared = list(preprocess.values())
+        for start, photos, found, _ in photo_windows(table, prepared, cache, threads=threads, device=compute.device):
             problems |= dict(found)
             bad = [row - start for row, _ in found]
             for path in spans:
@@ -282,44 +278,6 @@ def _fill(
                     watcher.advance(done)
     ids, paths = table.ids, table.frame["path"].tolist()
     return [(str(ids[row]), paths[row], problem) for row, problem in sorted(problems.items())]
-
-
-Window = tuple[int, dict[Geometry, ByteArray], list[tuple[int, str]], int]
-"""First row, prepared photos, (row, problem) of the unreadable ones, and how many files were decoded for it."""
-
-
-def photo_windows(
-    table: SampleTable,
-    preprocesses: Sequence[Preprocess],
-    cache: Path | None,
-    size: int | None = None,
-    threads: int | None = None,
-) -> Iterator[Window]:
-    """Windows of prepared photos, one array per distinct geometry: from caches when all are there, else decoded.
-
-    The next window is decoded while one is used. The first ones are smaller than `size`.
-    """
-    size = size or WINDOW
-    distinct = {geometry(p): p for p in preprocesses}
-    caches = {g: PhotoCache.open(table, p, cache) for g, p in distinct.items()} if cache is not None else {}
-    opened = {g: found for g, found in caches.items() if found is not None}
-    if len(opened) == len(distinct):
-        unreadable = _unreadable(next(iter(opened.values())), table)
-        for start, stop in window_spans(len(table), size):
-            rows = slice(start, stop)
-            found = [(row, text) for row, text in unreadable if rows.start <= row < rows.stop]
-            yield start, {g: photos.photos[rows] for g, photos in opened.items()}, found, 0
-        return
-    for start, arrays, found in decode_windows(
-        table.paths, list(distinct.values()), size, first=FIRST, threads=threads
-    ):
-        yield start, dict(zip(distinct, arrays, strict=True)), found, len(arrays[0])
-
-
-def _unreadable(cache: PhotoCache, table: SampleTable) -> list[tuple[int, str]]:
-    text = {problem.path: problem.problem for problem in cache.problems}
-    paths = table.frame["path"].tolist()
-    return [(int(row), text[paths[row]]) for row in np.flatnonzero(~cache.readable)]
 
 
 def _save(

@@ -149,7 +149,7 @@ class Run:
             folds: `(n_samples,)`, -1 = training only.
             division: how the folds were made: n_folds, fold_seed, val_ratio.
             combine: how the recipe combines: route, vote, vote_at, fallback.
-            predict: how it predicts: tta, backend.
+            predict: how it predicts: tta, backend, compile.
             extra: which photos of a second data set are in the table, as it was named.
             write: False = only look: the run as it would be, held in memory.
         """
@@ -214,6 +214,12 @@ class Run:
         """What runs the networks when predicting, as the run's recipe has it."""
         predict = self.info.get("predict") or {}
         return str(predict.get("backend", "torch"))
+
+    @property
+    def compiling(self) -> str:
+        """How torch's networks are compiled when predicting, as the run's recipe has it."""
+        predict = self.info.get("predict") or {}
+        return str(predict.get("compile", "off"))
 
     @property
     def layout(self) -> str:

@@ -39,7 +39,7 @@ FLOORS = [
     {"structure_search"},
     {"report"},
     {"models", "loading"},
-    {"backends", "explaining"},
+    {"backends", "explaining", "windows"},
     {"training", "inference"},
     {"answering"},
     {"pages"},
@@ -50,7 +50,7 @@ FLOORS = [
     {"__main__"},
 ]
 FLOOR_OF = {name: number for number, floor in enumerate(FLOORS) for name in floor}
-TORCH_FLOORS = {"backends", "models", "loading", "explaining", "training", "inference"}
+TORCH_FLOORS = {"backends", "models", "windows", "loading", "explaining", "training", "inference"}
 
 
 def modules() -> list[Path]:

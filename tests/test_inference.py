@@ -17,7 +17,7 @@ import pytest
 import torch
 from tiny_training import BACKBONES, SCHEMA, draw_table, folds_of, make_job, make_photos
 
-from ensemble_kit import inference
+from ensemble_kit import inference, windows
 from ensemble_kit.arrays import ByteArray, FloatArray
 from ensemble_kit.card import read_card
 from ensemble_kit.current import predictions_current
@@ -121,7 +121,7 @@ def test_windows_and_batches_do_not_change_the_numbers(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: int
 ) -> None:
     whole = predict(world.eval, world.mask, tmp_path / "a")
-    monkeypatch.setattr(inference, "WINDOW", window)
+    monkeypatch.setattr(windows, "WINDOW_PHOTOS", window)
     parts = predict(world.eval, world.mask, tmp_path / "b", batch_size=3)
     np.testing.assert_allclose(whole[0].probs, parts[0].probs, atol=1e-6)
 

@@ -26,6 +26,7 @@ class Source:
         size: (height, width) of what it sees; None where its card does not say.
         compute: where it runs; float32.
         photos: gives batches of normalised training photos of its own expert, to calibrate with.
+        say: told what takes its time.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Source:
     size: Size | None
     compute: Compute
     photos: Callable[[], Iterator[Tensor]]
+    say: Callable[[str], None] = lambda _line: None
 
 
 class Backend(Protocol):

@@ -146,7 +146,11 @@ class Forms:
         self.agreements[sha256] = {"checkpoint": checkpoint, **found.to_json(), "least": least, "enough": enough}
 
     def _source(self, card: Card, network: Callable[[], nn.Module], photos: Callable[[], Iterator[Tensor]]) -> Source:
-        return Source(card.describe(), network, seen_size(card), self.compute, photos)
+        return Source(card.describe(), network, seen_size(card), self.compute, photos, self._tell)
+
+    def _tell(self, line: str) -> None:
+        if self.say is not None:
+            self.say(line)
 
     def _own_code(self, card: Card, preprocess: Preprocess) -> list[Any]:
         """What tells functions of one's own, which the checkpoint knows by name alone, from changed ones."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from ensemble_kit.backends.cpu import bf16_note
 from ensemble_kit.backends.form import Backend, Forward, Source
 from ensemble_kit.backends.openvino_forms import OpenVino
 from ensemble_kit.errors import UsageError, nearest
+from ensemble_kit.models.compiled import check_compiling, compiled
 from ensemble_kit.models.compute import Compute, choose_compute
 from ensemble_kit.models.fused import ready
 from ensemble_kit.named import name_of
@@ -25,14 +26,20 @@ LEAST_EQUAL, LEAST_EQUAL_INT8 = 0.995, 0.99
 
 @dataclass(frozen=True)
 class Torch:
-    """The network itself, batch norms folded."""
+    """The network itself, batch norms folded.
+
+    Attributes:
+        compiling: one of `compiled.COMPILING`.
+    """
 
     name: str = "torch"
     least_equal: float | None = None
     devices: tuple[str, ...] = ("cpu", "cuda")
+    compiling: str = "off"
 
     def versions(self) -> Mapping[str, str]:
-        return {"torch": str(torch.__version__)}
+        compiling = {} if self.compiling == "off" else {"compile": self.compiling}
+        return {"torch": str(torch.__version__), **compiling}
 
     def note(self, _compute: Compute, /) -> str | None:
         return None
@@ -40,7 +47,8 @@ class Torch:
     def convert(self, _source: Source, _folder: Path, /) -> None: ...
 
     def load(self, source: Source, _folder: Path, /) -> Forward:
-        return ready(source.network(), source.compute, source.size)
+        network = ready(source.network(), source.compute, source.size)
+        return compiled(network, self.compiling, source.name, source.say)
 
 
 @dataclass(frozen=True)
@@ -53,8 +61,8 @@ class TorchBf16(Torch):
     def note(self, compute: Compute, /) -> str | None:
         return bf16_note(compute.device)
 
-    def load(self, source: Source, _folder: Path, /) -> Forward:
-        network = ready(source.network(), source.compute, source.size)
+    def load(self, source: Source, folder: Path, /) -> Forward:
+        network = super().load(source, folder)
 
         def forward(photos: Tensor) -> Tensor:
             with torch.autocast(photos.device.type, torch.bfloat16):
@@ -102,14 +110,18 @@ BY_PRECISION = {"fp32": "torch", "bf16": "torch-bf16"}
 """What `--precision` says of torch."""
 
 
-def find_backend(backend: BackendLike | None = None, precision: str | None = None, device: str = "auto") -> Backend:
+def find_backend(
+    backend: BackendLike | None = None, precision: str | None = None, device: str = "auto", compiling: str = "off"
+) -> Backend:
     """A back end by its name, or a function of one's own; torch in float32 when nothing is said.
 
     Args:
         precision: of torch, in place of a name: fp32, bf16, or auto (bf16 where it pays).
+        compiling: of torch: off, default or reduce-overhead, see `compiled.compiled`.
 
     Raises:
-        UsageError: an unknown name, a precision beside a back end, or a device that it does not run on.
+        UsageError: an unknown name, a precision beside a back end, a device that it does not run on, or compiling where
+            it is not torch.
     """
     if precision is not None and backend is not None:
         raise UsageError(f'back end "{describe(backend)}" and precision "{precision}" rule each other out; give one')
@@ -118,7 +130,11 @@ def find_backend(backend: BackendLike | None = None, precision: str | None = Non
     found = _row("torch" if backend is None else backend)
     if device not in ("auto", *found.devices):
         raise UsageError(f'back end "{found.name}" runs on {", ".join(found.devices)}, found device "{device}"')
-    return found
+    if check_compiling(compiling) == "off":
+        return found
+    if not isinstance(found, Torch):
+        raise UsageError(f'back end "{found.name}" compiles by itself or not at all; leave --compile out')
+    return replace(found, compiling=compiling)
 
 
 def _row(backend: BackendLike) -> Backend:

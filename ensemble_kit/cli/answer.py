@@ -27,7 +27,7 @@ from ensemble_kit.cli.options import (
     given,
     refuse_twice,
 )
-from ensemble_kit.cli.predict import AcceptDisagreement, Backend, Batch, Precision, Threads, Tta, views_of
+from ensemble_kit.cli.predict import AcceptDisagreement, Backend, Batch, Compile, Precision, Threads, Tta, views_of
 
 
 def answer(
@@ -53,6 +53,7 @@ def answer(
     ] = None,
     precision: Precision = None,
     backend: Backend = None,
+    compiling: Compile = None,
     accept_disagreement: AcceptDisagreement = False,
     threads: Threads = None,
     tta: Tta = None,
@@ -78,7 +79,7 @@ def answer(
     refuse_twice(ctx, edits or (), {"combine": laid})
     laid = {key: value for key, value in laid.items() if key not in edited_keys(edits or (), "combine")}
     machine = {"device": device, "precision": precision, "backend": backend, "threads": threads, "window": window}
-    machine |= {"accept_disagreement": accept_disagreement, "batch_size": batch_size}
+    machine |= {"accept_disagreement": accept_disagreement, "batch_size": batch_size, "compiling": compiling}
     views = {} if tta is None else {"tta": views_of(tta)}
     with TerminalWatcher(stderr=json) as watcher:
         report = answer_run(

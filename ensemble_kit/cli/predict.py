@@ -29,6 +29,14 @@ AcceptDisagreement = Annotated[
     bool,
     typer.Option("--accept-disagreement", help="Take a back end that too often gives other labels than torch."),
 ]
+Compile = Annotated[
+    str | None,
+    typer.Option(
+        "--compile",
+        envvar="ENS_COMPILE",
+        help="torch.compile: off, default, or reduce-overhead (CUDA graphs); pays for many photos. Default off.",
+    ),
+]
 Threads = Annotated[int | None, typer.Option(envvar="ENS_THREADS", min=1, help="CPU threads; default as trained.")]
 Tta = Annotated[
     str | None,
@@ -48,6 +56,7 @@ def predict(
     batch_size: Batch = None,
     precision: Precision = None,
     backend: Backend = None,
+    compiling: Compile = None,
     accept_disagreement: AcceptDisagreement = False,
     threads: Threads = None,
     tta: Tta = None,
@@ -64,7 +73,7 @@ def predict(
 
     opened = Run.open(run or default_run())
     options = {"device": device, "precision": precision, "backend": backend, "threads": threads}
-    options |= {"batch_size": batch_size, "accept_disagreement": accept_disagreement}
+    options |= {"batch_size": batch_size, "accept_disagreement": accept_disagreement, "compiling": compiling}
     views = opened.tta if tta is None else views_of(tta)
     with TerminalWatcher(stderr=json) as watcher:
         table = read_part_of(opened, data, part)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from ensemble_kit.arrays import ByteArray, FloatArray, IntArray
 from ensemble_kit.data.decode import Preprocess
 from ensemble_kit.errors import UsageError, nearest
 from ensemble_kit.models.memory import Fitting
+from ensemble_kit.models.uploaded import Uploaded
 from ensemble_kit.models.views import View
 
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -119,10 +121,31 @@ def num_threads(threads: int | None) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
+@contextmanager
+def whole_float32(device: torch.device) -> Iterator[None]:
+    """Within the block float32 on a GPU is float32: convolutions and products do not round their inputs to TF32.
+
+    By torch's settings of single operations (`fp32_precision`, since 2.9), which are put back. While a block changes
+    them, torch refuses to read its older `allow_tf32`.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    operations: tuple[Any, ...] = torch.backends.cuda.matmul, getattr(torch.backends.cudnn, "conv")  # noqa: B009
+    before = [operation.fp32_precision for operation in operations]
+    try:
+        for operation in operations:
+            operation.fp32_precision = "ieee"
+        yield
+    finally:
+        for operation, precision in zip(operations, before, strict=True):
+            operation.fp32_precision = precision
+
+
 @torch.inference_mode()
 def predict_probs(
     network: Callable[[Tensor], Tensor],
-    photos: ByteArray,
+    photos: ByteArray | Uploaded,
     preprocess: Preprocess,
     compute: Compute,
     batch_size: int | None = None,
@@ -135,7 +158,7 @@ def predict_probs(
 
     Args:
         network: inputs -> logits, as `backends` make them; a module is left in eval mode.
-        photos: `(n_photos, height, width, 3)` uint8, prepared; may be a memmap.
+        photos: `(n_photos, height, width, 3)` uint8, prepared; may be a memmap, or on the GPU already.
         batch_size: photos a forward pass; what suits device and photos when left out.
         rows: `(n_samples,)` which photos, at least one; all when left out.
         spans: first column and the one after the last of each head, side by side; one head of all when left out.
@@ -150,14 +173,20 @@ def predict_probs(
     batch_size = batch_size or compute.fitting_batch(preprocess.seen)
     chosen = np.arange(len(photos)) if rows is None else rows
 
-    def probs_of(some: slice) -> FloatArray:
-        batch = torch.from_numpy(np.asarray(photos[chosen[some]]))
+    def probs_of(some: slice) -> Tensor:
+        batch = photos.rows(chosen[some]) if isinstance(photos, Uploaded) else _rows(photos, chosen[some])
         probs = _softmax(network, batch, preprocess, compute, spans)
         for view in views:
             probs = probs + _softmax(network, view(batch), preprocess, compute, spans)
-        return np.asarray((probs / (1 + len(views)) if views else probs).cpu().numpy())
+        return probs / (1 + len(views)) if views else probs
 
-    return np.concatenate(list((fitting or Fitting()).each(len(chosen), batch_size, probs_of)))
+    with whole_float32(compute.device):
+        batches = list((fitting or Fitting()).each(len(chosen), batch_size, probs_of))
+    return np.asarray(torch.cat(batches).cpu().numpy())  # all at once: a GPU need not wait for each batch to be fetched
+
+
+def _rows(photos: ByteArray, rows: IntArray) -> Tensor:
+    return torch.from_numpy(np.asarray(photos[rows]))
 
 
 def _softmax(

@@ -87,7 +87,7 @@ def answer_run(
         settings: see `CombineSettings`.
         structure, template, missing, fitted: as of `combine_sets`.
         options: device, threads, batch_size, window; as in the training where left out. backend or precision, and tta;
-            as in the run's recipe where left out. accept_disagreement.
+            as in the run's recipe where left out. accept_disagreement, compiling.
 
     Raises:
         UsageError: an unknown structure, route or vote; a state without an expert.

@@ -43,7 +43,7 @@ def predict_run(
     Args:
         kept: the epochs that `keep = "every N"` left are voters too, and a soup of them is none.
         options: device, threads, batch_size; those left out are as in the training. backend or precision, and tta; left
-            out see `current.wanted_backend` and `current.wanted_tta`. accept_disagreement.
+            out see `current.wanted_backend` and `current.wanted_tta`. accept_disagreement, compiling.
 
     Raises:
         UsageError: `kept` for a set of a part, which is of the checkpoints that the run answers with.
@@ -78,11 +78,13 @@ def settings_of(run: Run, backend: str, options: Mapping[str, Any]) -> dict[str,
         backend: where neither a back end nor a precision is given.
     """
     from ensemble_kit.backends.photos import TrainingPhotos
-    from ensemble_kit.backends.table import find_backend
+    from ensemble_kit.backends.table import Torch, find_backend
 
     said = {} if {"backend", "precision"} & set(options) else {"backend": backend}
     settings = {**machine_of(run), **said, **options}
     chosen = find_backend(settings.get("backend"), settings.get("precision"))
+    if isinstance(chosen, Torch):  # another back end than the recipe's may be asked for
+        settings.setdefault("compiling", run.compiling)
     if "device" not in options and settings.get("device") not in ("auto", *chosen.devices):
         settings["device"] = "auto"  # as in the training, where the back end can
     if chosen.least_equal is not None:

@@ -44,11 +44,11 @@ def check_predict_of(run: Run) -> None:
     """Looks up what `run.json` says of predicting.
 
     Raises:
-        DataError: it names a view or a back end that is not there.
+        DataError: it names a view, a back end or a way to compile that is not there.
     """
     from ensemble_kit.backends.table import find_backend
     from ensemble_kit.models.views import find_views
 
     with taking_apart(run.folder / "run.json"):
         find_views(run.tta)
-        find_backend(run.backend)
+        find_backend(run.backend, compiling=run.compiling)

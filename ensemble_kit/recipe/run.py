@@ -125,7 +125,7 @@ def check_predict(recipe: Recipe) -> None:
     from ensemble_kit.models.views import find_views
 
     find_views(recipe.predict.tta)
-    find_backend(recipe.predict.backend).versions()
+    find_backend(recipe.predict.backend, compiling=recipe.predict.compile).versions()
 
 
 def check_settings(schema: Schema, spec: ExpertSpec, settings: TrainSettings) -> None:

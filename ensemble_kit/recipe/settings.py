@@ -381,6 +381,9 @@ class PredictSettings(Settings):
         description="what runs the networks: torch (float32), torch-bf16, openvino, openvino-bf16, openvino-int8; each "
         "but torch is tried on training photos before it answers",
     )
+    compile: Literal["off", "default", "reduce-overhead"] = Field(
+        "off", description="torch.compile; reduce-overhead are CUDA graphs. It takes its time first: for many photos"
+    )
 
 
 class VoteSettings(Settings):

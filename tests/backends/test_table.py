@@ -117,3 +117,19 @@ def test_inputs_are_made_in_float32_where_the_back_end_runs() -> None:
         assert compute.precision == "fp32"
         assert compute.channels_last
         assert compute.device.type == "cpu" or "cuda" in row.devices
+
+
+@pytest.mark.parametrize("asked", [{}, {"backend": "torch-bf16"}, {"precision": "fp32"}])
+def test_compiling_is_of_torch(asked: dict[str, Any]) -> None:
+    plain, found = find_backend(**asked), find_backend(**asked, compiling="default")
+    assert (found.name, found.least_equal) == (plain.name, plain.least_equal)
+    assert plain.versions() != found.versions() == {**plain.versions(), "compile": "default"}
+    assert find_backend(**asked, compiling="off") is plain
+
+
+@pytest.mark.parametrize("backend", ["openvino", "openvino-int8", mine])
+def test_other_back_ends_refuse_to_be_compiled(backend: Any) -> None:
+    with pytest.raises(UsageError, match=r"^back end .* compiles by itself or not at all; leave --compile out$"):
+        find_backend(backend, compiling="reduce-overhead")
+    with pytest.raises(UsageError, match=r'--compile: no way "fast" .known: off, default, reduce-overhead'):
+        find_backend("torch", compiling="fast")

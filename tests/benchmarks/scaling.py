@@ -35,10 +35,10 @@ from ensemble_kit.arrays import FloatArray
 from ensemble_kit.card import Card
 from ensemble_kit.data.decode import Preprocess
 from ensemble_kit.data.samples import SampleTable
-from ensemble_kit.inference import FIRST
 from ensemble_kit.loading.decoding import window_spans
 from ensemble_kit.models.checkpoint import save_checkpoint
 from ensemble_kit.models.heads import block_head, build_network
+from ensemble_kit.windows import FIRST
 
 GRAPH = ek.Graph({"kind": [], "sort": ["kind"]})
 SIZE = 16

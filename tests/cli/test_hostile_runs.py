@@ -140,6 +140,7 @@ WRONG_NAMES: dict[str, tuple[str, Any, str]] = {
     "borders": ("combine", {"borders": {"kind": [1]}}, 'the classes of "kind" are names'),
     "view": ("predict", {"tta": ["flop"]}, 'no view "flop"; did you mean "flip"?'),
     "back end": ("predict", {"backend": "troch"}, 'no back end "troch"; did you mean "torch"?'),
+    "compiling": ("predict", {"compile": "of"}, '--compile: no way "of"; did you mean "off"?'),
     "layout": ("layout", "tabel", 'no layout "tabel"; did you mean "table"?'),
 }
 """Kind -> a key of run.json, what is put into it, and what is told."""

@@ -118,5 +118,5 @@ def test_every_key_of_combine_changes_the_answers(tmp_path: Path, key: str) -> N
 
 
 def test_the_keys_of_predict() -> None:
-    """That the views change the numbers shows in test_heads_run, that the back end does in tests/backends."""
-    assert list(PredictSettings.model_fields) == ["tta", "backend"]
+    """That the views change the numbers shows in test_heads_run, that the back end does in tests/backends, compiling in models."""
+    assert list(PredictSettings.model_fields) == ["tta", "backend", "compile"]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 WIDTH = 80
+VOTES = re.compile(r"votes \d+ of \d+")
+"""Stays on one line."""
+STAYS = "\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True)
@@ -119,13 +123,11 @@ def sentences(account: Account) -> list[str]:
 
 def text(account: Account, width: int = WIDTH) -> str:
     """The photo's name and its sentences below, wrapped."""
-    wrapped = [
-        textwrap.fill(
-            line, width, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
-        )
-        for line in sentences(account)
-    ]
-    return "\n".join([account.photo, *wrapped])
+    fill = textwrap.TextWrapper(
+        width, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    ).fill
+    whole = [VOTES.sub(lambda found: found[0].replace(" ", STAYS), line) for line in sentences(account)]
+    return "\n".join([account.photo, *(fill(line).replace(STAYS, " ") for line in whole)])
 
 
 def against(probs: Mapping[str, float], said: str) -> str:

@@ -114,6 +114,14 @@ def test_lines_fit_a_terminal_and_long_names_stay_whole() -> None:
     assert "\n" not in " ".join(line.strip() for line in lines)
 
 
+@pytest.mark.parametrize("width", range(50, 90))
+def test_votes_are_not_torn_apart(width: int) -> None:
+    account = Account("a photo.jpg", [Question("age", "30-59", WORN, [said("", WORN, VOTES)])], ANSWER, 1, 0.5)
+    lines = text(account, width).splitlines()
+    assert sum("votes 3 of 5" in line for line in lines) == 1
+    assert " ".join(" ".join(lines[1:]).split()) == " ".join(" ".join(sentences(account)).split())
+
+
 def test_no_number_is_rounded_to_certainty() -> None:
     assert against({"a": 0.9999, "b": 0.0001}, "a") == "a >0.99 against b <0.01"
     assert number(0.995) == ">0.99"

@@ -14,7 +14,7 @@ PACKAGE = Path(ensemble_kit.__file__).parent
 
 FLOORS = [
     {"errors", "arrays", "leftovers", "shown", "threads"},
-    {"files", "named", "stopping"},
+    {"files", "locks", "named", "stopping"},
     {"own_code"},
     {"ids", "schema"},
     {"graph", "conditions"},

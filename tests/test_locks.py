@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ensemble_kit.errors import BusyError, DataError
-from ensemble_kit.files import hold, let_go, try_hold
+from ensemble_kit.locks import hold, let_go, try_hold
 
 
 def test_who_waits_is_told_the_process_and_its_machine(tmp_path: Path) -> None:

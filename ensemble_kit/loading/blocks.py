@@ -15,8 +15,9 @@ import numpy as np
 
 from ensemble_kit.arrays import ByteArray
 from ensemble_kit.errors import MALFORMED, BusyError, DataError
-from ensemble_kit.files import hold, let_go, new_array, read_array, sha256_bytes
+from ensemble_kit.files import new_array, read_array, sha256_bytes
 from ensemble_kit.loading.room import mark_used
+from ensemble_kit.locks import hold, let_go
 
 LOOK_EVERY = 0.2
 """Seconds between two looks at whether another process is done."""

@@ -62,16 +62,16 @@ def _below(n_bytes: int) -> float:
     return float(f"{n_bytes / GB / 2:.1g}")
 
 
-def write(wanted: Wanted, progress: Progress | None) -> None:
+def write(wanted: Wanted, progress: Progress | None, threads: int | None = None) -> None:
     """Decodes what is not written yet, block by block; then the cache takes its name."""
     part, sha256s, paths = wanted.file(".part"), wanted.sha256s, wanted.paths
-    same = geometry_sha256(wanted.preprocess)
+    same, how = geometry_sha256(wanted.preprocess), [wanted.preprocess]
     remove_outdated(wanted.folder)
     blocks = Blocks(part, wanted.shape, WINDOW)
     known = KnownPhotos(wanted.folder, same)
     todo = [row for first, end in blocks if first not in blocks.done for row in range(first, end)]
     rows = [row for row in todo if known.find(sha256s[row]) is None]
-    decoded = _InTurn(rows, decode_windows([paths[row] for row in rows], [wanted.preprocess], WINDOW))
+    decoded = _InTurn(rows, decode_windows([paths[row] for row in rows], how, WINDOW, threads=threads))
     for first, end in blocks:
         if first not in blocks.done:
             pixels = np.zeros((end - first, *wanted.shape[1:]), dtype=np.uint8)
@@ -86,9 +86,8 @@ def write(wanted: Wanted, progress: Progress | None) -> None:
             progress(end, len(paths))
     problems, _in_use = blocks.problems(), blocks.photos  # until it has its name
     blocks.close()
-    how = {"geometry": same, "photos": sha256s}
-    content = {"key": wanted.name, "problems": [list(problem) for problem in problems], **how}
-    write_json(wanted.described, content)
+    content = {"key": wanted.name, "problems": [list(problem) for problem in problems]}
+    write_json(wanted.described, {**content, "geometry": same, "photos": sha256s})
     os.replace(part, wanted.array)
     record_of(part).unlink(missing_ok=True)
 
@@ -120,14 +119,22 @@ class _InTurn:
         return found
 
 
-def unreadable_of(wanted: Wanted, progress: Progress | None) -> Problems:
+def problems_in(wanted: Wanted) -> Problems:
+    """What is wrong with which photos, as it is written down; raises DataError, or one of MALFORMED."""
+    problems = [(int(row), str(text)) for row, text in read_json(wanted.described)["problems"]]
+    if not all(0 <= row < len(wanted.paths) for row, _ in problems):
+        raise DataError(f"{wanted.described}: rows that the table does not have")
+    return problems
+
+
+def unreadable_of(wanted: Wanted, progress: Progress | None, threads: int | None = None) -> Problems:
     """What is wrong with which photos, where they are not kept: found out once by decoding all, then kept."""
     n = len(wanted.paths)
     try:
-        problems: Problems = [(int(row), str(text)) for row, text in read_json(wanted.described)["problems"]]
+        problems = problems_in(wanted)
     except (DataError, *MALFORMED):
         problems = []
-        for start, (window,), found in decode_windows(wanted.paths, [wanted.preprocess]):
+        for start, (window,), found in decode_windows(wanted.paths, [wanted.preprocess], threads=threads):
             problems += found
             if progress is not None:
                 progress(start + len(window), n)

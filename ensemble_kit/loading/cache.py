@@ -18,14 +18,15 @@ import numpy as np
 from ensemble_kit.arrays import BoolArray, ByteArray
 from ensemble_kit.data.decode import Preprocess
 from ensemble_kit.data.samples import Problem, SampleTable
-from ensemble_kit.errors import DataError
-from ensemble_kit.files import read_array, read_json, sha256_json
+from ensemble_kit.errors import MALFORMED, DataError
+from ensemble_kit.files import read_array, sha256_json
 from ensemble_kit.leftovers import OWNER, remove_leftovers
 from ensemble_kit.loading.blocks import Problems, waiting_for
-from ensemble_kit.loading.building import Progress, has_room, unreadable_of, watching, write
+from ensemble_kit.loading.building import Progress, has_room, problems_in, unreadable_of, watching, write
 from ensemble_kit.loading.decoding import decode_windows
 from ensemble_kit.loading.hashes import Say
 from ensemble_kit.loading.room import mark_used
+from ensemble_kit.loading.sending import Getting, getting
 from ensemble_kit.loading.unstored import UnstoredPhotos
 from ensemble_kit.loading.wanted import Wanted, geometry, nobody
 
@@ -72,6 +73,7 @@ class PhotoCache:
         progress: Progress | None = None,
         limit_gb: float | None = None,
         say: Say | None = None,
+        threads: int | None = None,
     ) -> PhotoCache:
         """Opens the cache of these photos under `folder`, decoding them first when it is not there.
 
@@ -82,6 +84,7 @@ class PhotoCache:
             limit_gb: what the folder's arrays may take; those unused for longest go first. A cache that has no room is
                 not kept: its photos are decoded each time.
             say: told so, and when the disk is nearly full.
+            threads: that decode; as many as there are cores when left out.
 
         Raises:
             DataError: the disk is too small, or photos change meanwhile.
@@ -93,9 +96,9 @@ class PhotoCache:
             with waiting_for(wanted.file(".lock"), watching(wanted, progress)):
                 found = _opened(wanted)  # another process may have built it meanwhile
                 if found is None and not has_room(wanted, limit_gb):
-                    return _unstored(wanted, progress)
+                    return _unstored(wanted, progress, threads)
                 if found is None:
-                    write(wanted, progress)
+                    write(wanted, progress, threads)
                     found = _opened(wanted)
         if found is None:
             raise DataError(f"{folder}: what was decoded is gone again; run the command again")
@@ -115,12 +118,7 @@ class PhotoCache:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process opens the same file; the photos themselves are not sent."""
-        others = self.readable, self.problems, self.preprocess, self.ids_sha256
-        if isinstance(self.photos, UnstoredPhotos):
-            return PhotoCache, (self.photos, *others)
-        if not isinstance(self.photos, np.memmap) or isinstance(self.photos.base, np.ndarray):  # a part of a file
-            return PhotoCache, (np.asarray(self.photos), *others)
-        return _reopened, (str(self.photos.filename), *others)
+        return _reopened, (getting(self.photos), self.readable, self.problems, self.preprocess, self.ids_sha256)
 
     def check(self, table: SampleTable, preprocess: Preprocess) -> None:
         """Raises DataError unless this is the cache of `table` prepared in this way."""
@@ -136,9 +134,9 @@ def _opened(wanted: Wanted) -> PhotoCache | None:
     if not (wanted.described.is_file() and wanted.array.is_file()):
         return None
     try:
-        problems = read_json(wanted.described)["problems"]
+        problems = problems_in(wanted)
         photos = read_array(wanted.array, memory_map=True)
-    except (DataError, KeyError, TypeError):
+    except (DataError, *MALFORMED):
         return None  # cut short by a full disk: built again
     if photos.shape != wanted.shape or photos.dtype != np.uint8:
         return None
@@ -153,10 +151,9 @@ def _shape_of(array: Path) -> tuple[int, ...]:
         return ()
 
 
-def _reopened(path: str, *others: Any) -> PhotoCache:
-    photos = read_array(Path(path), memory_map=True)
-    mark_used(photos, Path(path))
-    return PhotoCache(photos, *others)
+def _reopened(how: Getting, *others: Any) -> PhotoCache:
+    get, arguments = how
+    return PhotoCache(get(*arguments), *others)
 
 
 def _described(table: SampleTable, preprocess: Preprocess, photos: Any, problems: Problems) -> PhotoCache:
@@ -167,10 +164,10 @@ def _described(table: SampleTable, preprocess: Preprocess, photos: Any, problems
     return PhotoCache(photos, readable, named, preprocess, sha256_json(table.ids.tolist()))
 
 
-def _unstored(wanted: Wanted, progress: Progress | None) -> PhotoCache:
+def _unstored(wanted: Wanted, progress: Progress | None, threads: int | None) -> PhotoCache:
     """Photos that are decoded each time."""
     table, preprocess = wanted.table, wanted.preprocess
-    whole = _described(table, preprocess, None, unreadable_of(wanted, progress))
+    whole = _described(table, preprocess, None, unreadable_of(wanted, progress, threads))
     photos: Any = UnstoredPhotos(table.paths, preprocess, whole.readable, wanted.array, _decoded)
     return replace(whole, photos=photos)
 

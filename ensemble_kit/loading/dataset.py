@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from ensemble_kit.arrays import ByteArray, IntArray
 from ensemble_kit.errors import DataError
+from ensemble_kit.loading.sending import Getting, getting
 from ensemble_kit.loading.transforms import Augment
 from ensemble_kit.threads import available_cores
 
@@ -62,6 +63,10 @@ class TrainingPhotos(Dataset[tuple[ByteArray, IntArray]]):
     def __init__(self, photos: ByteArray, rows: IntArray, targets: IntArray, augment: Augment):
         self.photos, self.rows, self.targets, self.augment = photos, rows, targets, augment
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Workers that are no forks open the cache's file; its photos are not sent."""
+        return _training_photos, (getting(self.photos), self.rows, self.targets, self.augment)
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -69,6 +74,11 @@ class TrainingPhotos(Dataset[tuple[ByteArray, IntArray]]):
         epoch, draw, position = key
         photo = np.asarray(self.photos[int(self.rows[position])])
         return self.augment(photo, epoch, draw), np.asarray(self.targets[position])
+
+
+def _training_photos(how: Getting, *others: Any) -> TrainingPhotos:
+    get, arguments = how
+    return TrainingPhotos(get(*arguments), *others)
 
 
 def collate(samples: Sequence[tuple[Any, IntArray]]) -> tuple[Tensor, Tensor]:

@@ -83,6 +83,6 @@ def _soup(recipe: Recipe, run: Run, fold: FinishedFold, last: int, watcher: Watc
 
     settings = recipe.settings_for(fold.attributes, condition=fold.condition)
     settings = settings.model_copy(update={"seed": fold.seed, "seeds": ()})
-    photos = photos_for(run, preprocess_of(run, settings, fold.fold), watcher)
+    photos = photos_for(run, preprocess_of(run, settings, fold.fold), watcher, recipe.data.cache_gb, settings.threads)
     job = job_of(run, ExpertSpec(fold.attributes, fold.condition), settings, fold.fold)
     return soup_answers(job, table=run.table, folds=run.folds, photos=photos, folder=fold.folder, last=last)

@@ -111,7 +111,7 @@ def train_experts(
         for fold, (seed, seeded) in product(chosen, settings.by_seed().items()):
             folder, preprocess = place / fold_name(fold, seed), preprocess_of(run, settings, fold)
             if preprocess not in photos:
-                photos[preprocess] = photos_for(run, preprocess, watcher, recipe.data.cache_gb)
+                photos[preprocess] = photos_for(run, preprocess, watcher, recipe.data.cache_gb, settings.threads)
             trainings.append(Training(run.table, run.folds, photos[preprocess], folder, restart, amount, after))
             parts.append(_Part(spec, settings, seeded, fold, _title(run, spec, fold, seed)))
     side_by_side = number_at_once(run, specs, settings_of, len(trainings))
@@ -256,11 +256,18 @@ def preprocess_of(run: Run, settings: TrainSettings, fold: int) -> Preprocess:
     return Preprocess(**keys)
 
 
-def photos_for(run: Run, preprocess: Preprocess, watcher: Watcher, cache_gb: float | None = None) -> PhotoCache:
+def photos_for(
+    run: Run,
+    preprocess: Preprocess,
+    watcher: Watcher,
+    cache_gb: float | None = None,
+    threads: int | None = None,
+) -> PhotoCache:
     """The decoded photos of the run; one cache serves every expert and fold with the same preprocessing.
 
     Args:
         cache_gb: what the run's caches may take together.
+        threads: that decode; as many as there are cores when left out.
     """
     from ensemble_kit.loading.cache import PhotoCache
 
@@ -272,6 +279,7 @@ def photos_for(run: Run, preprocess: Preprocess, watcher: Watcher, cache_gb: flo
         progress=lambda done, total: watcher.advance(done),  # noqa: ARG005
         limit_gb=cache_gb,
         say=watcher.say,
+        threads=threads,
     )
     _list_unreadable(run, photos, watcher)
     return photos

@@ -16,11 +16,12 @@ from torch.utils.data import Dataset
 from ensemble_kit.arrays import ByteArray, FloatArray, IntArray
 from ensemble_kit.card import tensors_sha256
 from ensemble_kit.data.decode import Preprocess
-from ensemble_kit.files import new_array, read_array, replacing, sha256_json
+from ensemble_kit.files import new_array, replacing, sha256_json
 from ensemble_kit.leftovers import OWNER, remove_leftovers
 from ensemble_kit.loading.cache import PhotoCache
 from ensemble_kit.loading.dataset import Key
 from ensemble_kit.loading.samplers import joint_keys
+from ensemble_kit.loading.sending import Getting, getting, mapped
 from ensemble_kit.loading.smote import smote_between
 from ensemble_kit.loading.transforms import Augment
 from ensemble_kit.models.checkpoint import tensors_of
@@ -74,6 +75,9 @@ class Features:
 
     array: FloatArray
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (getting(self.array),)
+
     @property
     def plain(self) -> FloatArray:
         """`(n_samples, ...)`: what is scored."""
@@ -82,6 +86,11 @@ class Features:
 
     def source(self, compute: Compute) -> Source:
         return Source(self.plain, OfFeatures(compute.device, compute.precision, compute.channels_last), is_whole=False)
+
+
+def _reopened(how: Getting) -> Features:
+    get, arguments = how
+    return Features(get(*arguments))
 
 
 def features_of(
@@ -116,7 +125,7 @@ def features_of(
     remove_leftovers(path.parent, TEMPORARY)
     if not path.is_file():
         _fill(path, network, photos, preprocess, compute, augment, n_views, fitting or Fitting())
-    return Features(read_array(path, memory_map=True))
+    return Features(mapped(str(path)))
 
 
 def training_features(job: ExpertJob, features: Features, rows: FoldRows) -> TrainingFeatures:

@@ -14,8 +14,9 @@ import torch
 
 from ensemble_kit.card import Card, Head, read_card
 from ensemble_kit.errors import DataError, UsageError
-from ensemble_kit.files import hold, let_go, read_json, replacing, sha256_file, sha256_json, write_json, write_text
+from ensemble_kit.files import read_json, replacing, sha256_file, sha256_json, write_json, write_text
 from ensemble_kit.leftovers import OWNER, remove_leftovers
+from ensemble_kit.locks import hold, let_go
 from ensemble_kit.models.memory import ran_out
 from ensemble_kit.training.job import FoldResult
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import torch
 
-from ensemble_kit.files import let_go, slug, try_hold
+from ensemble_kit.files import slug
 from ensemble_kit.leftovers import spoken
+from ensemble_kit.locks import let_go, try_hold
 
 FOLDER: Path | None = None
 """Where the lock files are; None = where every process of the machine finds them."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ensemble_kit.errors import BusyError, DataError, DivergedError, UsageError
-from ensemble_kit.files import hold, let_go
+from ensemble_kit.locks import hold, let_go
 from ensemble_kit.recipe.run import Silent, Watcher
 from ensemble_kit.recipe.space import Parameter
 from ensemble_kit.recipe.trainings import LOOK_EVERY, STOPPED, begin_worker, stopping

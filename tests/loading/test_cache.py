@@ -80,12 +80,12 @@ def test_an_unreadable_photo_is_named_and_zero(tmp_path: Path) -> None:
     assert str(tmp_path) not in photos.problems[0].problem
 
 
-@pytest.mark.parametrize("damage", ["array", "json"])
-def test_a_cache_cut_short_is_built_again(tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize("damage", ["array", "json", "[1]", '{"problems": [["a"]]}', '{"problems": [[99, "b"]]}'])
+def test_a_cache_cut_short_or_damaged_is_built_again(tmp_path: Path, damage: str) -> None:
     table = draw_table(tmp_path / "photos", people=2)
     whole = np.array(PhotoCache.build(table, PLAIN, tmp_path / "cache").photos)
     victim = next((tmp_path / "cache").glob("*.npy" if damage == "array" else "*.json"))
-    victim.write_bytes(victim.read_bytes()[:100])
+    victim.write_bytes(victim.read_bytes()[:100] if damage in ("array", "json") else damage.encode())
     assert np.array_equal(PhotoCache.build(table, PLAIN, tmp_path / "cache").photos, whole)
 
 

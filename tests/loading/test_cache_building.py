@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -282,6 +283,23 @@ def test_a_disk_without_room_is_said_before_anything_is_decoded(
     PhotoCache.build(table, PLAIN, tmp_path / "cache", say=told.append)
     assert len(told) == 1
     assert "are then left on that disk" in told[0]
+
+
+@pytest.mark.parametrize("limit", [None, 0.0])
+def test_as_many_threads_decode_as_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: float | None
+) -> None:
+    seen: list[int] = []
+
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, threads: int):
+            seen.append(threads)
+            super().__init__(threads)
+
+    monkeypatch.setattr(decoding, "ThreadPoolExecutor", Pool)
+    table = draw_table(tmp_path / "photos", people=2)
+    PhotoCache.build(table, PLAIN, tmp_path / "cache", threads=3, limit_gb=limit)
+    assert seen == [3]
 
 
 def test_a_cache_says_what_its_photos_were(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from itertools import chain
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ensemble_kit.arrays import IntArray
 from ensemble_kit.loading.dataset import EpochLoader, TrainingPhotos
 from ensemble_kit.loading.samplers import epoch_batches
 from ensemble_kit.loading.transforms import TRANSFORMS, Augment
+from ensemble_kit.training.features import Features
 
 FORK = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # Python 3.12+ about torch's own workers
 
@@ -43,6 +45,24 @@ def test_workers_give_the_same_tensors(tmp_path: Path, workers: int) -> None:
     for a, b in zip(chain(*alone), chain(*helped), strict=True):
         assert torch.equal(a[0], b[0])
         assert torch.equal(a[1], b[1])
+
+
+def test_workers_that_are_no_forks_open_the_file_and_are_sent_no_photo(tmp_path: Path) -> None:
+    table = draw_table(tmp_path / "photos", people=8)
+    photos, rows = make_photos(table, tmp_path / "cache"), np.arange(0, len(table), 2)
+    data = TrainingPhotos(photos.photos, rows, table.numbers("mask")[rows], Augment((), (SIZE, SIZE), 7))
+    few = TrainingPhotos(photos.photos[4:], rows[:3], data.targets[:3], data.augment)
+    sent = pickle.dumps(data)
+    assert len(sent) < photos.photos.nbytes / 4
+    again, part = pickle.loads(sent), pickle.loads(pickle.dumps(few))
+    assert isinstance(again.photos, np.memmap)
+    for one, other in ((data, again), (few, part)):
+        assert np.array_equal(one[1, 0, 2][0], other[1, 0, 2][0])
+        assert one[1, 0, 2][1] == other[1, 0, 2][1]
+    assert photos.file is not None
+    features = Features(np.load(photos.file, mmap_mode="r"))
+    assert len(pickle.dumps(features)) < features.array.nbytes / 4
+    assert np.array_equal(pickle.loads(pickle.dumps(features)).array, features.array)
 
 
 def test_a_later_start_gives_the_same_later_epochs(tmp_path: Path) -> None:

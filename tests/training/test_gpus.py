@@ -16,8 +16,8 @@ from tiny_training import draw_table, folds_of, make_job, make_photos
 
 from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import StoppedError
-from ensemble_kit.files import let_go, try_hold
 from ensemble_kit.loading.cache import PhotoCache
+from ensemble_kit.locks import let_go, try_hold
 from ensemble_kit.recipe import train as recipe_train
 from ensemble_kit.recipe.experts import ExpertSpec
 from ensemble_kit.recipe.load import load_recipe
@@ -101,7 +101,7 @@ def test_a_signal_ends_the_waiting(table: SampleTable, photos: PhotoCache, tmp_p
 HOLDER = """
 import sys, time
 from pathlib import Path
-from ensemble_kit.files import try_hold
+from ensemble_kit.locks import try_hold
 try_hold(Path(sys.argv[1]), "process of old")
 print("held", flush=True)
 time.sleep(600)

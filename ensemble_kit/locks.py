@@ -5,11 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from contextlib import suppress
 from pathlib import Path
 
 from ensemble_kit.errors import BusyError, DataError
 from ensemble_kit.leftovers import spoken
+
+WRITES = 0.2
+"""Seconds in which a process that has just got a lock has written who it is."""
 
 
 def hold(path: Path, doing: str) -> int:
@@ -52,11 +56,12 @@ def try_hold(path: Path, told: str) -> int | str:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            holder = os.read(handle, 400).decode(errors="replace")
+            is_held = error.errno in (errno.EAGAIN, errno.EACCES)
+            holder = _written(handle) if is_held else ""
             os.close(handle)
-            if error.errno not in (errno.EAGAIN, errno.EACCES):  # else it would be waited for without end
+            if not is_held:  # it would be waited for without end
                 raise DataError(f"{path}: cannot be locked ({error.strerror}); name a folder on another disk") from None
-            return _printable(holder) or "another process"
+            return holder or "another process"
         ours = os.fstat(handle)
         if path.exists() and os.path.samestat(path.lstat(), ours):
             if ours.st_uid == os.geteuid() and ours.st_nlink == 1:
@@ -87,9 +92,12 @@ def _lock_file(path: Path) -> int:
     return handle
 
 
-def _printable(text: str) -> str:
-    """In one line, without what would steer a terminal: anybody may have written it."""
-    return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
+def _written(handle: int) -> str:
+    """What the holder wrote, in one line, without what would steer a terminal: anybody may have written it."""
+    end = time.monotonic() + WRITES
+    while not (found := os.pread(handle, 400, 0)) and time.monotonic() < end:
+        time.sleep(0.01)
+    return "".join(letter for letter in " ".join(found.decode(errors="replace").split()) if letter.isprintable())
 
 
 def let_go(path: Path, handle: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,15 @@ def test_what_is_no_file_is_refused(tmp_path: Path, kind: str) -> None:
     os.mkfifo(lock) if kind == "pipe" else lock.mkdir()
     with pytest.raises(DataError, match="expected a file to lock, found no file; remove it"):
         try_hold(lock, "process 1")
+
+
+def test_a_holder_that_is_about_to_write_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    handle = try_hold(tmp_path / "lock", "")
+    assert isinstance(handle, int)
+    assert try_hold(tmp_path / "lock", "another") == "another process"
+    monkeypatch.setattr(time, "sleep", lambda _: os.pwrite(handle, b"process 7", 0))
+    assert try_hold(tmp_path / "lock", "another") == "process 7"
+    let_go(tmp_path / "lock", handle)
 
 
 def test_what_the_holder_wrote_steers_no_terminal(tmp_path: Path) -> None:

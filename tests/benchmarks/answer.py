@@ -183,10 +183,11 @@ def answerer(name: str, checkpoints: Sequence[Path], training: SampleTable, fold
     own = Answerer(checkpoints, SCHEMA, GRAPH, forms=folder / "forms", **how)
     if name == "torch":
         return own
-    for number, path in enumerate(checkpoints):
-        first = checkpoints[number - number % FOLDS]
+    for start in range(0, len(checkpoints), FOLDS):
+        first = checkpoints[start]
         card = next(voter.card for voter in own.voters.values() if voter.path == first)
-        own.loaded[path] = own.forms.load(first, card, own.hashes[first])
+        form = own.forms.load(first, card, own.hashes[first])
+        own.loaded.update(dict.fromkeys(checkpoints[start : start + FOLDS], form))
     return own
 
 

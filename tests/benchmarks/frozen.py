@@ -68,8 +68,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             train_fold(job, **how, restart=True, on_notice=lambda text: None)
 
         calls = {"photos": partial(trained, whole, "whole"), "features": partial(trained, cached, "cached")}
-        for call in calls.values():
-            call()
         took = turn_about({name: partial(seconds, call) for name, call in calls.items()}, report.rounds)
     name = f"{EPOCHS} epochs of {7 * people} photos of {size} px: photos / cached features, times as fast"
     note = f"{np.median(took['features']):.1f} s against {np.median(took['photos']):.1f} s"

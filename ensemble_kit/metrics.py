@@ -209,6 +209,13 @@ class People:
         self.n_people, self.n_boot, self.seed = len(names), n_boot, seed
         self._person: IntArray = person.astype(np.int64)
 
+    @classmethod
+    def several(cls, groups: ArrayLike | None, n_boot: int, seed: int) -> People | None:
+        """None where there are no intervals: nobody knows whose the photos are, or all are of one person, who drawn
+        again is the same one: an interval of no width would claim to be certain.
+        """
+        return None if groups is None or len(np.unique(np.asarray(groups))) == 1 else cls(groups, n_boot, seed)
+
     def scores(self, tallies: Sequence[Tally]) -> list[FloatArray]:
         """For each tally every metric of its views in every draw, `(n_views, n_metrics, n_boot)`.
 

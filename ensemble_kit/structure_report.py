@@ -101,7 +101,7 @@ class Comparison:
     def verdict(self) -> str:
         """Judged by macro F1, the score of the task: an interval that holds 0 shows no difference."""
         if self.macro_f1_gain_interval is None:
-            return "not tested (no people given)"
+            return "not tested (no people to draw)"
         words = {1: "specialised better", -1: "pooled better", 0: "no difference shown"}
         return words[Gain(self.macro_f1_gain, self.macro_f1_gain_interval).sign]
 
@@ -156,7 +156,8 @@ class StructureReport:
         return "\n\n".join(parts) + "\n"
 
     def _head(self) -> str:
-        people = "" if self.n_groups in (None, self.n_samples) else f" of {self.n_groups} people"
+        who = "1 person" if self.n_groups == 1 else f"{self.n_groups} people"
+        people = "" if self.n_groups in (None, self.n_samples) else f" of {who}"
         skipped = f" ({self.n_left_out} left out: no label or no prediction)" if self.n_left_out else ""
         which = f"{self.scored_on}: " if self.scored_on else ""
         return wrap(f"Structures compared on {which}{self.n_samples} photos{people}{skipped}")
@@ -165,7 +166,9 @@ class StructureReport:
         notes = []
         if any(row.voting == "one" and row.n_voters > 1 for row in self.rows):
             notes.append("one of K: the mean score of the K checkpoints, each used alone.")
-        if self.n_groups is not None:
+        if self.n_groups == 1:
+            notes.append("one person: no intervals, and no difference can be shown.")
+        elif self.n_groups is not None:
             notes.append(f"[ ]: 95 % interval, people resampled {self.n_boot} times.")
         if self.known:
             name = " ".join(self.known)

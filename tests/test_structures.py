@@ -207,10 +207,12 @@ def test_an_interval_is_that_of_the_plain_metric() -> None:
     assert find(report, "conditional_hard", "hard").joint.macro_f1_interval == pytest.approx(expected)
 
 
-def test_without_people_there_are_no_intervals_and_no_verdicts() -> None:
-    report = WORLD.score(groups=None)
+@pytest.mark.parametrize("groups", [None, np.full(len(WORLD.groups), "p1")])
+def test_without_several_people_there_are_no_intervals_and_no_verdicts(groups: IdArray | None) -> None:
+    report = WORLD.score(groups=groups)
+    assert "people resampled" not in report.text()
     assert all(row.joint.accuracy_interval is None and row.joint.macro_f1_interval is None for row in report.rows)
-    assert {compared.verdict for compared in report.comparisons} == {"not tested (no people given)"}
+    assert {compared.verdict for compared in report.comparisons} == {"not tested (no people to draw)"}
     assert [row.joint.accuracy for row in report.rows] == [row.joint.accuracy for row in REPORT.rows]
 
 
@@ -260,7 +262,7 @@ def test_pooled_against_specialised(state: int, voting: str) -> None:
         ((-0.2, -0.01), "pooled better"),
         ((-0.01, 0.2), "no difference shown"),
         ((0.0, 0.2), "no difference shown"),
-        (None, "not tested (no people given)"),
+        (None, "not tested (no people to draw)"),
     ],
 )
 def test_a_verdict_follows_the_interval(interval: tuple[float, float] | None, verdict: str) -> None:

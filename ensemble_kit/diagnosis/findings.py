@@ -13,7 +13,7 @@ MIN_PHOTOS = 30
 """The same where nobody knows who is on the photos."""
 
 PAYS, COSTS, NO_DIFFERENCE = "pays", "costs", "no difference shown"
-TOO_FEW, NOT_TESTED = "too few people to tell", "not tested (no people given)"
+TOO_FEW, NOT_TESTED = "too few people to tell", "not tested (no people to draw)"
 
 
 @dataclass(frozen=True)

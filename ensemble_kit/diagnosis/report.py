@@ -89,7 +89,7 @@ class Diagnosis:
         """Whether specialising pays for a node, on all photos or on those of one state.
 
         Returns:
-            "pays", "costs", "no difference shown", "too few people to tell", "not tested (no people given)", or
+            "pays", "costs", "no difference shown", "too few people to tell", "not tested (no people to draw)", or
             "not compared".
         """
         rows = (row for row in self.specialising if (row.node, row.state) == (node, state))

@@ -78,7 +78,7 @@ def score_labels(
 
 def _measure(metric: str, truth: IntArray, said: IntArray, n_classes: int, groups: IdArray | None) -> Measure:
     value = METRICS[metric](truth, said, n_classes)
-    if groups is None:
+    if groups is None or len(set(groups)) == 1:  # one person drawn again is the same one
         return Measure(value)
     low, high = person_bootstrap(truth, said, groups, n_classes, metric, n_boot=1000, seed=0)
     return Measure(value, low, high)

@@ -37,13 +37,13 @@ class Scorer:
     """Scores of answers to the same photos; several answers (checkpoints used alone) give their mean score.
 
     Args:
-        groups: `(n_samples,)` whose photo it is; None = no intervals.
+        groups: `(n_samples,)` whose photo it is; None, or one person alone = no intervals.
         n_boot: draws of people.
         seed: of the draws.
     """
 
     def __init__(self, groups: IdArray | None, n_boot: int, seed: int):
-        self.people = None if groups is None else People(groups, n_boot, seed)
+        self.people = People.several(groups, n_boot, seed)
 
     def measure(self, asked: Mapping[Key, Sequence[Tally]]) -> dict[Key, list[Measured]]:
         """For each key one Measured a view: the mean over its answers, in a draw taken within the draw.

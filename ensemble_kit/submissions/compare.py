@@ -216,7 +216,7 @@ def compare_labels(
     agreements = {name: _agreement(of_a[name], of_b[name], classes[name]) for name in classes}
     verdicts = {}
     if true is not None:
-        people = None if groups is None else People(groups, N_BOOT, seed)
+        people = People.several(groups, N_BOOT, seed)
         of_truth = _views(true, schema)
         verdicts = {
             name: _verdict(of_a[name], of_b[name], of_truth[name], len(classes[name]), people) for name in classes

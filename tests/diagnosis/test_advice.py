@@ -130,7 +130,7 @@ def test_without_spread_the_interval_is_the_value() -> None:
 def test_without_people_nothing_is_tested() -> None:
     world = face_world(1, special=(3.0, 3.0, 3.0))
     diagnosis = World(world.experts, world.truth, world.ids, None).diagnose()
-    assert set(verdicts(diagnosis)) == {"not tested (no people given)"}
+    assert set(verdicts(diagnosis)) == {"not tested (no people to draw)"}
     assert all(row.gain.interval is None for row in diagnosis.specialising)
     assert "not tested: nobody said who is on the photos" in " ".join(diagnosis.text().split())
     assert "no intervals, and nothing is tested" in diagnosis.text()

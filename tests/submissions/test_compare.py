@@ -86,6 +86,9 @@ def test_intervals_are_paired_over_people() -> None:
     assert 0 <= low < 0.05
     assert 0.15 < high < 0.3
     assert "95 % over people" in report.text()
+    alone = compare_labels(ids(350), a, truth, SCHEMA, truth=truth, groups=np.zeros(350, dtype=np.int64))
+    assert alone.verdicts["joint"].gains["accuracy"] == pytest.approx((0.1, None, None))
+    assert "over people" not in alone.text()
 
 
 def test_the_rows_that_differ_are_written(tmp_path: Path) -> None:

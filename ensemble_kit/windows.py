@@ -36,7 +36,7 @@ def fitting_window(preprocesses: Sequence[Preprocess]) -> int:
     Examples:
         >>> small, large = Preprocess(size=(64, 64)), Preprocess(size=(512, 384))
         >>> fitting_window([small, small]), fitting_window([small, large])
-        (4096, 223)
+        (4096, 222)
     """
     distinct = {geometry(one): one for one in preprocesses}.values()
     photo = sum(3 * one.size[0] * one.size[1] for one in distinct)

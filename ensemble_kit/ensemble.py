@@ -11,6 +11,7 @@ import numpy as np
 
 from ensemble_kit.arrays import FloatArray, FloatType, IntArray
 from ensemble_kit.checked import Checked
+from ensemble_kit.columns import WIDTH, fitted, wrap
 from ensemble_kit.combined import Combined
 from ensemble_kit.errors import UsageError, nearest
 from ensemble_kit.graph import Graph, Node, describe_condition
@@ -148,7 +149,7 @@ class ConditionalEnsemble:
 
     def describe(self) -> str:
         """The table state -> expert, and the experts that are not used."""
-        lines = [("node", "state", "answered by")]
+        lines: list[tuple[str, str, str]] = []
         for step in self.plan.steps:
             for row, number in zip(step.states, step.expert_of_state, strict=True):
                 if number >= 0:
@@ -158,10 +159,8 @@ class ConditionalEnsemble:
                 lines.append((step.node.name, f"{len(closed)} further states", "(one possible class)"))
             else:
                 lines += [(step.node.name, self._state_text(step, row), "(one possible class)") for row in closed]
-        widths = [max(len(line[column]) for line in lines) for column in (0, 1)]
-        table = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c}" for a, b, c in lines]
-        unused = [f"not used: {self.experts[number].describe()}" for number in self.plan.unused]
-        return "\n".join([*table, *unused])
+        unused = [wrap(f"not used: {self.experts[number].describe()}") for number in self.plan.unused]
+        return "\n".join([fitted(("node", "state", "answered by"), lines, WIDTH, 3), *unused])
 
     def _state_text(self, step: Step, row: IntArray) -> str:
         names = {p: (self.schema[p].classes[i],) for p, i in zip(step.node.parents, row, strict=True)}

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-WIDTH = 80
+from ensemble_kit.columns import WIDTH, fitted, name_head, wrap
+
 VOTINGS = {"one": "one of {}", "soft": "soft vote of {}", "hard": "hard vote of {}"}
 
 Interval = tuple[float, float]
@@ -149,7 +150,7 @@ class StructureReport:
     def text(self) -> str:
         """The tables in plain text, at most 80 columns wide."""
         parts = [self._head()]
-        parts += [_joint_table(self.rows), *_attribute_tables(self.main_rows())] if self.rows else []
+        parts += [_joint_table(self.rows), _attribute_table(self.main_rows())] if self.rows else []
         parts += [_child_table(self.children)] if self.children else []
         parts += [_comparison_table(self.main_comparisons())] if self.comparisons else []
         parts += [self._notes()]
@@ -211,62 +212,6 @@ def structure_text(structure: str) -> str:
     return structure.replace("_", " ")
 
 
-def wrap(text: str, width: int = WIDTH) -> str:
-    """`text` in lines of at most `width`, the further ones indented."""
-    import textwrap
-
-    return textwrap.fill(text, width, subsequent_indent="  ", break_long_words=True, break_on_hyphens=False)
-
-
-def on_or_below(first: str, more: str, width: int = WIDTH) -> str:
-    """A line that ends in a path, never cut, and what is said of it: behind it where it fits, else below, indented.
-
-    Examples:
-        >>> print(on_or_below("report: a/b.html", "(no photos in it)", width=24))
-        report: a/b.html
-          (no photos in it)
-    """
-    if not more or len(first) + 1 + len(more) <= width:
-        return f"{first} {more}".rstrip()
-    return f"{first}\n" + "\n".join("  " + line for line in wrap(more, width - 2).splitlines())
-
-
-def wrap_command(command: str, indent: str = "", width: int = WIDTH) -> str:
-    """A command in lines of at most `width` where its words allow it, which can be pasted as they are.
-
-    Examples:
-        >>> print(wrap_command("ens train age --given 'mask=not worn' --run runs/a", "  ", 40))
-          ens train age --given \\
-            'mask=not worn' --run runs/a
-    """
-    import shlex
-
-    lines = [""]
-    for word in map(shlex.quote, shlex.split(command)):
-        longer = f"{lines[-1]} {word}".strip()
-        own = indent if len(lines) == 1 else f"{indent}  "
-        if lines[-1] and len(own) + len(longer) > width - 2:  # room for " \\"
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return " \\\n".join(f"{indent}{'  ' if number else ''}{line}" for number, line in enumerate(lines))
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, width: int = WIDTH) -> str:
-    """Aligned columns two spaces apart: the first `left` ones to the left, the others to the right.
-
-    The first column is cut short where the table would be wider than `width`.
-    """
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    widths[0] = max(8, min(widths[0], width - sum(widths[1:]) - 2 * (len(widths) - 1)))
-    lines = []
-    for full in [head, *rows]:
-        row = [full[0] if len(full[0]) <= widths[0] else full[0][: widths[0] - 1] + "…", *full[1:]]
-        cells = [c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
-
-
 def _with_interval(value: float, interval: Interval | None) -> str:
     return f"{value:.3f}" + ("" if interval is None else " [{:.3f}, {:.3f}]".format(*interval))
 
@@ -284,25 +229,15 @@ def _joint_table(rows: Sequence[StructureRow]) -> str:
                 _with_interval(score.macro_f1, score.macro_f1_interval),
             ]
         )
-    return table(["joint class", "", "accuracy", "macro F1"], cells, left=2)
+    return fitted(["joint class", "", "accuracy", "macro F1"], cells, WIDTH, 2)
 
 
-def _attribute_tables(rows: Sequence[StructureRow]) -> list[str]:
-    """Accuracy / macro F1 of each attribute; a further table where they would not fit side by side."""
+def _attribute_table(rows: Sequence[StructureRow]) -> str:
+    """Accuracy / macro F1 of each attribute."""
     names = list(rows[0].attributes)
-    first = max(len(structure_text(row.structure)) for row in rows)
-    width = max(13, *(len(name) for name in names))
-    chunk = max(1, (WIDTH - max(first, 24)) // (width + 2))
     head = ", ".join(filter(None, ["each attribute", same_votes(rows), "accuracy / macro F1"]))
-    tables = []
-    for start in range(0, len(names), chunk):
-        part = names[start : start + chunk]
-        cells = [
-            [structure_text(row.structure), *(_pair(row.attributes[name]).rjust(width) for name in part)]
-            for row in rows
-        ]
-        tables.append(table(["", *part], cells))
-    return [head + "\n" + tables[0], *tables[1:]]
+    cells = [[structure_text(row.structure), *(_pair(row.attributes[name]) for name in names)] for row in rows]
+    return head + "\n" + fitted(["", *map(name_head, names)], cells, WIDTH)
 
 
 def _pair(score: Score) -> str:
@@ -320,7 +255,7 @@ def _child_table(children: Sequence[ChildRow]) -> str:
         for c in children
     ]
     head = "what wrong routes cost, accuracy / macro F1 by the state that chose the expert"
-    return head + "\n" + table(["", "", "predicted state", "true state"], cells, left=2)
+    return head + "\n" + fitted(["", "", "predicted state", "true state"], cells, WIDTH, 2)
 
 
 def _comparison_table(comparisons: Sequence[Comparison]) -> str:
@@ -329,5 +264,5 @@ def _comparison_table(comparisons: Sequence[Comparison]) -> str:
         for c in comparisons
     ]
     head = ", ".join(filter(None, ["pooled against specialised expert", same_votes(comparisons), "macro F1"]))
-    lines = [head, table(["photos of", "number", "pooled", "specialised"], cells)]
+    lines = [head, fitted(["photos of", "number", "pooled", "specialised"], cells, WIDTH)]
     return "\n".join([*lines, *(wrap(c.sentence) for c in comparisons)])

@@ -33,6 +33,7 @@ from ensemble_kit.cli import (
     train,
     tune,
 )
+from ensemble_kit.cli.help import with_panels
 from ensemble_kit.cli.printed import plain_streams
 from ensemble_kit.errors import EnsembleKitError, StoppedError
 
@@ -76,6 +77,7 @@ recipes.add_to(app)
 soup.add_to(app)
 structures.add_to(app)
 tune.add_to(app)
+with_panels(app)
 
 
 def _stop(number: int, frame: object) -> None:  # noqa: ARG001

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ensemble_kit.cli.combine import borders_of, template_of_run
+from ensemble_kit.cli.help import MACHINE
 from ensemble_kit.cli.options import (
     Borders,
     Decide,
@@ -49,7 +50,10 @@ def answer(
     device: Device = None,
     batch_size: Batch = None,
     window: Annotated[
-        int | None, typer.Option(min=1, help="Photos prepared at a time; default as many as fit in 128 MB.")
+        int | None,
+        typer.Option(
+            min=1, help="Photos prepared at a time; default as many as fit in 128 MB.", rich_help_panel=MACHINE
+        ),
     ] = None,
     precision: Precision = None,
     backend: Backend = None,
@@ -65,7 +69,7 @@ def answer(
     Answers as ens predict and ens combine together, but keeps no expert's predictions, so nothing can be voted or
     routed otherwise afterwards.
     """
-    from ensemble_kit.cli.printed import as_json
+    from ensemble_kit.cli.printed import show
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.recipe.answer import answer_run
     from ensemble_kit.recipe.edits import combining, edited_keys
@@ -94,7 +98,7 @@ def answer(
             fitted=fitted or (),
             options={**given(machine), **views},
         )
-    print(as_json(report.to_json()) if json else report.text())
+    show(report, json)
 
 
 def add_to(app: typer.Typer) -> None:

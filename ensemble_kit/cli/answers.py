@@ -41,7 +41,7 @@ def vote(
 
     Ties fall to the class of more training photos where --counts-from tells them, then to the lower class number.
     """
-    from ensemble_kit.cli.printed import as_json
+    from ensemble_kit.cli.printed import as_json, tell
     from ensemble_kit.recipe.load import load_recipe
     from ensemble_kit.submissions.table import refuse_overwriting
     from ensemble_kit.submissions.vote import vote_files
@@ -62,7 +62,7 @@ def vote(
     if json:
         print(as_json({**report.to_json(), "submission": str(out)}))
     else:
-        print(f"{report.text()}\nsubmission: {out}")
+        tell(f"{report.text()}\nsubmission: {out}")
 
 
 def compare(
@@ -85,7 +85,7 @@ def compare(
 
     Of runs the answers in results/ are taken, and who is right where their evaluation photos are labelled.
     """
-    from ensemble_kit.cli.printed import as_json
+    from ensemble_kit.cli.printed import as_json, tell
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.recipe.compare_answers import compare_answers
     from ensemble_kit.recipe.load import load_recipe
@@ -110,7 +110,7 @@ def compare(
         more = {} if page is None else {"html": page.to_json()}
         print(as_json({**report.to_json(), **more}))
     else:
-        print("\n".join([report.text(), *([] if page is None else [page.text()])]))
+        tell("\n".join([report.text(), *([] if page is None else [page.text()])]))
 
 
 def _page_of(
@@ -145,14 +145,14 @@ def check_submission(
     With --data (or ENS_DATA) or --run the ids are checked against the evaluation table, and the class shares stand
     beside the training photos'. Shares that differ are told, but are no problem of the file.
     """
-    from ensemble_kit.cli.printed import as_json
+    from ensemble_kit.cli.printed import show
     from ensemble_kit.submission import read_template
     from ensemble_kit.submissions.check import check_submission as check
 
     expected = _expected(template, data, run, recipe)
     wanted = None if expected["template"] is None else read_template(expected["template"])
     report = check(file, expected["schema"], template=wanted, counts=expected["counts"])
-    print(as_json(report.to_json()) if json else report.text())
+    show(report, json)
     if report.problems:
         raise typer.Exit(DataError.exit_code)
 
@@ -170,7 +170,7 @@ def estimate(
     json: Json = False,
 ) -> None:
     """Estimate a submission's accuracy from its agreement with others of known accuracy, with a 90 % interval."""
-    from ensemble_kit.cli.printed import as_json
+    from ensemble_kit.cli.printed import as_json, tell
     from ensemble_kit.recipe.load import load_recipe
     from ensemble_kit.submissions.estimate import estimate_accuracy, estimate_text
     from ensemble_kit.submissions.table import read_submissions
@@ -189,7 +189,7 @@ def estimate(
         named = [{"file": str(path), "score": score} for path, score in scores]
         print(as_json({"target": str(target), "known": named, **result.to_json()}))
     else:
-        print(estimate_text(dict(zip(found.names[1:], own, strict=True)), str(target), result))
+        tell(estimate_text(dict(zip(found.names[1:], own, strict=True)), str(target), result))
 
 
 def _expected(template: Path | None, data: Path | None, run: Path | None, recipe: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def beliefs(
     Every arm is trained once, on the same folds and seeds; what is done is skipped, and a broken-off call goes on.
     --set changes what the arms share; --set variants.ARM.KEY=VALUE one arm alone.
     """
-    from ensemble_kit.cli.printed import as_json
+    from ensemble_kit.cli.printed import as_json, show, tell
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.recipe.belief_file import chosen_beliefs, load_beliefs
     from ensemble_kit.recipe.belief_report import save_report
@@ -41,13 +41,17 @@ def beliefs(
     root = run or Path("runs") / loaded.path.stem
     with TerminalWatcher(stderr=json) as watcher:
         if dry_run:
-            print(plan_beliefs(loaded, chosen, data, root, watcher))
+            plan = plan_beliefs(loaded, chosen, data, root, watcher)
+            if json:
+                print(as_json({"plan": plan.splitlines()}))
+            else:
+                tell(plan)
             return
         if not report:
             train_arms(loaded, chosen, data, root, watcher)
         found = weigh_beliefs(loaded, chosen, root, watcher, n_boot=n_boot)
     saved = save_report(root, found)
-    print(as_json(found.to_json()) if json else found.text())
+    show(found, json)
     if not json:
         print(f"\nwritten: {saved[0]}, .csv, .md, .txt")
 

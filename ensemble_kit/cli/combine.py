@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ensemble_kit.cli.help import ROUTING
 from ensemble_kit.cli.options import (
     DEFAULT_RECIPE,
     Borders,
@@ -48,13 +49,19 @@ def combine(
     decide: Decide = None,
     borders: Borders = None,
     known: Annotated[
-        list[str] | None, typer.Option(help="mask=worn for all photos, or a CSV with ImageID and mask: facts at hand.")
+        list[str] | None,
+        typer.Option(
+            help="mask=worn for all photos, or a CSV with ImageID and mask: facts at hand.", rich_help_panel=ROUTING
+        ),
     ] = None,
     fitted: FittedFiles = None,
     structure: Structure = "conditional",
     cascade: Annotated[
         str | None,
-        typer.Option(help='"hard:0.9; soft:0.6; independent:0": the first stage that is this sure answers.'),
+        typer.Option(
+            help='"hard:0.9; soft:0.6; independent:0": the first stage that is this sure answers.',
+            rich_help_panel=ROUTING,
+        ),
     ] = None,
     name: Annotated[str, typer.Option(help="Which prediction set of a run.")] = "eval",
     data: OtherData = None,
@@ -72,7 +79,7 @@ def combine(
 
     Combining runs no model. Only what is missing of a run's predictions, or out of date, is made first.
     """
-    from ensemble_kit.cli.printed import as_json
+    from ensemble_kit.cli.printed import show
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.recipe.combine import combine_sets
     from ensemble_kit.recipe.edits import combining, edited_keys
@@ -109,7 +116,7 @@ def combine(
             rows=rows,
             announce=watcher.say,
         )
-    print(as_json(report.to_json()) if json else report.text())
+    show(report, json)
 
 
 def template_of_run(run: Run | None, data: Path | None, name: str) -> Path | None:

@@ -25,13 +25,13 @@ def compare_runs(
 
     Macro F1 and accuracy, joint and per attribute, with intervals over people; spread over folds; time; room on disk.
     """
-    from ensemble_kit.cli.printed import as_json
+    from ensemble_kit.cli.printed import show
     from ensemble_kit.recipe.compare_runs import compare_runs as compare
     from ensemble_kit.recipe.compare_runs import save_comparison
 
     found = compare(runs, against=against, n_boot=n_boot)
     saved = save_comparison(out, found) if out else []
-    print(as_json(found.to_json()) if json else found.text())
+    show(found, json)
     if saved and not json:
         print(f"\nlearning curves: {saved[0]}" if saved[0].suffix == ".png" else f"\nwritten: {saved[0]}")
 

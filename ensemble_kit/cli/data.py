@@ -10,7 +10,7 @@ import typer
 
 from ensemble_kit.cli.data_report import report
 from ensemble_kit.cli.options import DEFAULT_RECIPE, Fixes, Json, RecipeName, as_named, given
-from ensemble_kit.cli.printed import as_json
+from ensemble_kit.cli.printed import as_json, show, tell
 
 app = typer.Typer(no_args_is_help=True, help="Look at a data set before training, or draw one.")
 
@@ -59,7 +59,7 @@ def check(
     )
     if errors is not None:
         write_csv(errors, [("path", "problem"), *((found.path, found.problem) for found in report.problems)])
-    print(as_json(report.to_json()) if json else report.text())
+    show(report, json)
     if report.altered:
         raise DataError(f"{manifest}: {len(report.altered):,} files are not as they were when it was written")
 
@@ -83,7 +83,7 @@ def manifest(
         print(as_json({"manifest": out, "files": count}))
         return
     print(f"{out}: {count:,} files")
-    print(f"next: ens data check {root} --manifest {out}")
+    tell(f"next: ens data check {root} --manifest {out}")
 
 
 @app.command("taxonomy")
@@ -108,8 +108,8 @@ def taxonomy(
         print(as_json({"paths_file": out, "paths": schema.n_joint, "classes": counts}))
         return
     classes = ", ".join(f"{a.name} {len(a.classes)}" for a in schema.attributes)
-    print(f"{out}: {schema.n_joint} paths ({classes})")
-    print(f'next: under [schema] write taxonomy = {dumps(names)} and paths = "{out.name}"')
+    tell(f"{out}: {schema.n_joint} paths ({classes})")
+    tell(f'next: under [schema] write taxonomy = {dumps(names)} and paths = "{out.name}"')
 
 
 @app.command("generate")
@@ -143,7 +143,7 @@ def generate(
         print(as_json({"data": out, **counts}))
         return
     print(f"{out}: " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()))
-    print(f"next: ens data check {out}")
+    tell(f"next: ens data check {out}")
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -34,7 +34,7 @@ def report(
 
     With --json the facts are printed, and the page is written only where -o names it.
     """
-    from ensemble_kit.cli.printed import as_json
+    from ensemble_kit.cli.printed import as_json, tell
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.data.fixes import write_fixes
     from ensemble_kit.data_report import write_report
@@ -65,8 +65,8 @@ def report(
     if json:
         print(as_json(facts.to_json()))
         return
+    from ensemble_kit.columns import WIDTH, on_or_below, wrap
     from ensemble_kit.data_report.sentences import said_first, said_holdings
-    from ensemble_kit.structure_report import WIDTH, on_or_below, wrap
 
     print(wrap(said_holdings(facts)))
     for _, line in said_first(facts):
@@ -75,4 +75,4 @@ def report(
     if suggest_fixes is not None:
         root = facts.check.data
         print(on_or_below(f"{suggest_fixes}:", f"{len(facts.suggested):,} fixes to be looked through"))
-        print(f"next: ens data check {root} --fixes {suggest_fixes}")
+        tell(f"next: ens data check {root} --fixes {suggest_fixes}")

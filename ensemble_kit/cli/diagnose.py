@@ -10,12 +10,14 @@ import typer
 
 from ensemble_kit.cli.options import (
     DEFAULT_RECIPE,
+    Fallback,
     Json,
     OtherData,
     PeopleAndColumns,
     RecipeName,
     Subgroups,
     Truth,
+    Vote,
     default_run,
     given,
 )
@@ -29,11 +31,9 @@ def diagnose(
     people: PeopleAndColumns = None,
     data: OtherData = None,
     subgroup: Subgroups = None,
-    vote: Annotated[str | None, typer.Option(envvar="ENS_VOTE", help="soft, hard, ...: across checkpoints.")] = None,
+    vote: Vote = None,
     metric: Annotated[str, typer.Option(help="macro_f1 or accuracy: what verdicts are by.")] = "macro_f1",
-    fallback: Annotated[
-        str | None, typer.Option(envvar="ENS_FALLBACK", help="For a missing expert: refuse or pooled.")
-    ] = None,
+    fallback: Fallback = None,
     n_boot: Annotated[int, typer.Option("--draws", min=1, help="Draws of people for the intervals.")] = 1000,
     recipe: RecipeName = DEFAULT_RECIPE,
     json: Json = False,

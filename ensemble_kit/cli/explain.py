@@ -61,7 +61,7 @@ def explain(
     Each sheet has a row for every expert that answered: the photo, what speaks for its class, and Grad-CAM of the
     backbone's last stages side by side.
     """
-    from ensemble_kit.cli.printed import as_json
+    from ensemble_kit.cli.printed import show
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.errors import DataError, UsageError
     from ensemble_kit.recipe.edits import combining, edited_keys
@@ -96,7 +96,7 @@ def explain(
             draw=pictures,
             options={**given({"device": device, "precision": precision, "threads": threads}), **views},
         )
-    print(as_json(report.to_json()) if json else report.text())
+    show(report, json)
     if not report.n_explained:
         raise DataError(f"none of {len(photos)} photos could be explained; each line above says why")
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ensemble_kit.cli.help import FITTING, ROUTING
 from ensemble_kit.cli.options import DEFAULT_RECIPE, Json, OtherData, RecipeName, default_run, given
 
 Kind = Annotated[
@@ -32,15 +33,28 @@ def fit(
         str | None,
         typer.Option(help="What must gain: macro_f1 (default), accuracy; of weights, stacking also log_loss, brier."),
     ] = None,
-    rounds: Annotated[int | None, typer.Option(min=0, help="Of weights: votes added to each expert.")] = None,
-    bags: Annotated[int | None, typer.Option(min=0, help="Of weights: climbs with half of the voters each.")] = None,
-    folds: Annotated[
-        int | None, typer.Option(min=2, help="Of weights, stacking, borders: parts of the people, each scored once.")
+    rounds: Annotated[
+        int | None, typer.Option(min=0, help="Of weights: votes added to each expert.", rich_help_panel=FITTING)
     ] = None,
-    route: Annotated[str | None, typer.Option(envvar="ENS_ROUTE", help="As ens combine will be told.")] = None,
-    vote: Annotated[str | None, typer.Option(envvar="ENS_VOTE", help="Of temperatures: as ens combine.")] = None,
+    bags: Annotated[
+        int | None,
+        typer.Option(min=0, help="Of weights: climbs with half of the voters each.", rich_help_panel=FITTING),
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="Of weights, stacking, borders: parts of the people, each scored once.", rich_help_panel=FITTING
+        ),
+    ] = None,
+    route: Annotated[
+        str | None, typer.Option(envvar="ENS_ROUTE", help="As ens combine will be told.", rich_help_panel=ROUTING)
+    ] = None,
+    vote: Annotated[
+        str | None, typer.Option(envvar="ENS_VOTE", help="Of temperatures: as ens combine.", rich_help_panel=ROUTING)
+    ] = None,
     vote_at: Annotated[
-        str | None, typer.Option(envvar="ENS_VOTE_AT", help="expert, or joint: whole chains are weighed.")
+        str | None,
+        typer.Option(envvar="ENS_VOTE_AT", help="expert, or joint: whole chains are weighed.", rich_help_panel=ROUTING),
     ] = None,
     answers: Annotated[Path | None, typer.Option(help="ImageID,ans of the predicted photos.")] = None,
     people: Annotated[
@@ -52,12 +66,15 @@ def fit(
         typer.Option(help="Of a shift: labelled predictions (with --answers) or a run; default the run's own."),
     ] = None,
     fitted: Annotated[
-        list[Path] | None, typer.Option(help="What ens combine will be given besides: temperatures, a stacked vote.")
+        list[Path] | None,
+        typer.Option(
+            help="What ens combine will be given besides: temperatures, a stacked vote.", rich_help_panel=ROUTING
+        ),
     ] = None,
     name: Annotated[str, typer.Option(help="Which prediction set of a run, with --answers or --data.")] = "eval",
     data: OtherData = None,
     recipe: RecipeName = DEFAULT_RECIPE,
-    seed: Annotated[int, typer.Option(min=0, help="Of folds, bags and intervals.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of folds, bags and intervals.", rich_help_panel=FITTING)] = 0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Default results/KIND.json inside the run.")] = None,
     json: Json = False,
 ) -> None:
@@ -66,7 +83,7 @@ def fit(
     A run is fitted on its held-out training photos, or, with --answers or --data, on predicted photos with answers. A
     shift compares the held-out ones with the predicted ones, which need no answers.
     """
-    from ensemble_kit.cli.printed import as_json
+    from ensemble_kit.cli.printed import show
     from ensemble_kit.errors import UsageError
     from ensemble_kit.fitted import load_fitted
     from ensemble_kit.recipe.fit import FitOptions, find_fitter
@@ -88,7 +105,7 @@ def fit(
     options = FitOptions(tuple(on or ()), metric, rounds, None, bags, folds, seed, earlier)
     file = out or named[0] / "results" / f"{kind}.json"
     report = fit_kind(kind, labelled, options, file, named, settings, fitted or ())
-    print(as_json(report.to_json()) if json else report.text())
+    show(report, json)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -58,7 +58,7 @@ def gallery(
     One file, for any browser. Filters by attribute, true and answered class, age, route and reason; the address of
     the page holds what is chosen.
     """
-    from ensemble_kit.cli.printed import as_json
+    from ensemble_kit.cli.printed import show
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.gallery import write_gallery
     from ensemble_kit.pages import refuse_path
@@ -96,7 +96,7 @@ def gallery(
             begin=watcher.begin,
             advance=watcher.advance,
         )
-    print(as_json(report.to_json()) if json else report.text())
+    show(report, json)
 
 
 def add_to(app: typer.Typer) -> None:

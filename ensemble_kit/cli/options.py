@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ensemble_kit.cli.help import MACHINE, ROUTING, TRUTH
+
 Data = Annotated[
     Path | None,
     typer.Option("--data", envvar="ENS_DATA", help="The data set: competition tree, table or class folders."),
@@ -31,35 +33,60 @@ Fixes = Annotated[
     typer.Option("--fixes", envvar="ENS_FIXES", help="A label fix list in place of the recipe's; none = no fixes."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Device = Annotated[str | None, typer.Option("--device", envvar="ENS_DEVICE", help="auto, cpu or cuda.")]
+Device = Annotated[
+    str | None, typer.Option("--device", envvar="ENS_DEVICE", help="auto, cpu or cuda.", rich_help_panel=MACHINE)
+]
 
 Route = Annotated[
     str | None,
     typer.Option(
         envvar="ENS_ROUTE",
         help='hard, soft, threshold=0.9, top_k=2 or sparse=0.01; "coarse:hard; fine:soft" for each node.',
+        rich_help_panel=ROUTING,
     ),
 ]
 Vote = Annotated[
-    str | None, typer.Option(envvar="ENS_VOTE", help="Across checkpoints: soft, hard, geometric, rank or median.")
+    str | None,
+    typer.Option(
+        envvar="ENS_VOTE", help="Across checkpoints: soft, hard, geometric, rank or median.", rich_help_panel=ROUTING
+    ),
 ]
 VoteAt = Annotated[
-    str | None, typer.Option(envvar="ENS_VOTE_AT", help="expert: vote, then route; joint: route, then vote.")
+    str | None,
+    typer.Option(
+        envvar="ENS_VOTE_AT", help="expert: vote, then route; joint: route, then vote.", rich_help_panel=ROUTING
+    ),
 ]
-Fallback = Annotated[str | None, typer.Option(envvar="ENS_FALLBACK", help="For a missing expert: refuse or pooled.")]
+Fallback = Annotated[
+    str | None,
+    typer.Option(envvar="ENS_FALLBACK", help="For a missing expert: refuse or pooled.", rich_help_panel=ROUTING),
+]
 Decide = Annotated[
-    str | None, typer.Option(envvar="ENS_DECIDE", help="joint, attribute or top_down: how classes are chosen.")
+    str | None,
+    typer.Option(
+        envvar="ENS_DECIDE", help="joint, attribute or top_down: how classes are chosen.", rich_help_panel=ROUTING
+    ),
 ]
 Borders = Annotated[
     list[str] | None,
-    typer.Option(envvar="ENS_COMBINE_BORDERS", help="age=30,58: other borders, for experts with finer columns."),
+    typer.Option(
+        envvar="ENS_COMBINE_BORDERS",
+        help="age=30,58: other borders, for experts with finer columns.",
+        rich_help_panel=ROUTING,
+    ),
 ]
 """ENS_BORDERS are the training's, of one attribute."""
 FittedFiles = Annotated[
-    list[Path] | None, typer.Option(help="What ens fit wrote: weights, temperatures, stackings, shifts, borders.")
+    list[Path] | None,
+    typer.Option(
+        help="What ens fit wrote: weights, temperatures, stackings, shifts, borders.", rich_help_panel=ROUTING
+    ),
 ]
 Structure = Annotated[
-    str, typer.Option(help="conditional (the graph), independent, or flat: how the same experts are read.")
+    str,
+    typer.Option(
+        help="conditional (the graph), independent, or flat: how the same experts are read.", rich_help_panel=ROUTING
+    ),
 ]
 Template = Annotated[Path | None, typer.Option(help="A table whose ImageIDs, in their order, the submission repeats.")]
 MissingAnswer = Annotated[
@@ -105,14 +132,24 @@ def default_run() -> Path:
 
 
 Truth = Annotated[
-    Path | None, typer.Option("--answers", help="ImageID,ans; default the labels of the data set's evaluation photos.")
+    Path | None,
+    typer.Option(
+        "--answers", help="ImageID,ans; default the labels of the data set's evaluation photos.", rich_help_panel=TRUTH
+    ),
 ]
-People = Annotated[Path | None, typer.Option("--people", help="ImageID,person; default people.csv beside the answers.")]
+People = Annotated[
+    Path | None,
+    typer.Option("--people", help="ImageID,person; default people.csv beside the answers.", rich_help_panel=TRUTH),
+]
 PeopleAndColumns = Annotated[
     Path | None,
-    typer.Option("--people", help="ImageID,person and columns for --subgroup; default beside the answers."),
+    typer.Option(
+        "--people", help="ImageID,person and columns for --subgroup; default beside the answers.", rich_help_panel=TRUTH
+    ),
 ]
 Subgroups = Annotated[
     list[str] | None,
-    typer.Option("--subgroup", help="A column whose values are subgroups; may be given several times."),
+    typer.Option(
+        "--subgroup", help="A column whose values are subgroups; may be given several times.", rich_help_panel=TRUTH
+    ),
 ]

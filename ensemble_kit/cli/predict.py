@@ -8,27 +8,47 @@ from typing import Annotated
 
 import typer
 
+from ensemble_kit.cli.help import MACHINE
 from ensemble_kit.cli.options import DEFAULT_RECIPE, Device, Json, OtherData, RecipeName, Truth, default_run, given
 
 Batch = Annotated[
     int | None,
-    typer.Option(envvar="ENS_PREDICT_BATCH_SIZE", min=1, help="Photos a step; default what suits device and photos."),
+    typer.Option(
+        envvar="ENS_PREDICT_BATCH_SIZE",
+        min=1,
+        help="Photos a step; default what suits device and photos.",
+        rich_help_panel=MACHINE,
+    ),
 ]
 Precision = Annotated[
     str | None,
-    typer.Option(envvar="ENS_PRECISION", help="In place of a back end: fp32, bf16, auto (bf16 if it pays)."),
+    typer.Option(
+        envvar="ENS_PRECISION",
+        help="In place of a back end: fp32, bf16, auto (bf16 if it pays).",
+        rich_help_panel=MACHINE,
+    ),
 ]
 Backend = Annotated[
     str | None,
     typer.Option(
         envvar="ENS_BACKEND",
         help="What runs the networks: torch, torch-bf16, openvino, openvino-bf16, openvino-int8; default the recipe's.",
+        rich_help_panel=MACHINE,
     ),
 ]
 AcceptDisagreement = Annotated[
     bool,
-    typer.Option("--accept-disagreement", help="Take a back end that too often gives other labels than torch."),
+    typer.Option(
+        "--accept-disagreement",
+        help="Take a back end that too often gives other labels than torch.",
+        rich_help_panel=MACHINE,
+    ),
 ]
+Threads = Annotated[
+    int | None,
+    typer.Option(envvar="ENS_THREADS", min=1, help="CPU threads; default as trained.", rich_help_panel=MACHINE),
+]
+<<<<<<< HEAD
 Compile = Annotated[
     str | None,
     typer.Option(
@@ -38,6 +58,8 @@ Compile = Annotated[
     ),
 ]
 Threads = Annotated[int | None, typer.Option(envvar="ENS_THREADS", min=1, help="CPU threads; default as trained.")]
+=======
+>>>>>>> 69d39f6 (Whatever the names are, everything printed fits 80 columns; help under headings; names in pictures are measured, and cut ones told whole; the report names the gallery)
 Tta = Annotated[
     str | None,
     typer.Option(
@@ -107,7 +129,7 @@ def evaluate(
 
     For a run: every structure its experts allow, from its saved predictions, with the bound given by perfect parents.
     """
-    from ensemble_kit.cli.printed import as_json
+    from ensemble_kit.cli.printed import show
     from ensemble_kit.recipe.evaluate import evaluate_target
     from ensemble_kit.recipe.load import load_recipe
 
@@ -115,7 +137,7 @@ def evaluate(
     if data is None and not (named / "run.json").is_file() and "ENS_DATA" in os.environ:
         data = Path(os.environ["ENS_DATA"])  # a run knows its own data, a submission does not
     report = evaluate_target(named, chosen, answers=answers, people=people, data=data)
-    print(as_json(report.to_json()) if json else report.text())
+    show(report, json)
 
 
 def card(

@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """What is printed: results as JSON for other programs, valid whatever the numbers are; no name acts on a terminal."""
+=======
+"""Results on stdout: as text to be read, or as JSON for other programs, valid whatever the numbers are."""
+>>>>>>> 69d39f6 (Whatever the names are, everything printed fits 80 columns; help under headings; names in pictures are measured, and cut ones told whole; the report names the gallery)
 
 from __future__ import annotations
 
@@ -7,7 +11,29 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+
+class Result(Protocol):
+    """What a command found: as plain values, and as text to be read."""
+
+    def to_json(self) -> Mapping[str, Any]: ...
+    def text(self) -> str: ...
+
+
+def show(found: Result, json: bool) -> None:
+    """Prints a result: JSON where --json was given, else text, no line wider than a terminal usually is."""
+    if json:
+        print(as_json(found.to_json()))
+    else:
+        tell(found.text().rstrip("\n"))
+
+
+def tell(text: str) -> None:
+    """Prints text, its lines broken where they are wider than a terminal usually is."""
+    from ensemble_kit.columns import folded
+
+    print(folded(text))
 
 from ensemble_kit.shown import shown
 

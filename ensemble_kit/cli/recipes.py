@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ensemble_kit.cli.options import Edits, Json
-from ensemble_kit.cli.printed import as_json
+from ensemble_kit.cli.printed import as_json, tell
 
 Name = Annotated[str, typer.Argument(help="A shipped recipe's name, or a recipe file.")]
 Variant = Annotated[str | None, typer.Option("--variant", help="One of the recipe's variants.")]
@@ -76,7 +76,7 @@ def copy(
     if json:
         print(as_json({"recipe": made}))
         return
-    print(f'{made}: change it, look at it with "ens recipes check {made}", run it with "ens run {made} --data DATA"')
+    tell(f'{made}: change it, look at it with "ens recipes check {made}", run it with "ens run {made} --data DATA"')
 
 
 @recipes.command()
@@ -85,7 +85,10 @@ def check(name: Name, edits: Edits = None, json: Json = False) -> None:
     from ensemble_kit.recipe.show import check_recipe
 
     text = check_recipe(name, edits or ())
-    print(as_json({"recipe": name, "found": text.splitlines()}) if json else text)
+    if json:
+        print(as_json({"recipe": name, "found": text.splitlines()}))
+        return
+    tell(text)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -32,9 +32,9 @@ def report(
     from typing import Any
 
     from ensemble_kit.cli.printed import as_json
+    from ensemble_kit.columns import on_or_below, wrap_command
     from ensemble_kit.recipe.report import gather_report, report_run
     from ensemble_kit.run_report import in_short
-    from ensemble_kit.structure_report import on_or_below
 
     named = run or default_run()
     options: dict[str, Any] = {"answers": answers, "people": people, "data": data, "n_boot": n_boot}
@@ -47,6 +47,8 @@ def report(
         return
     print("\n".join(in_short(found)))
     print(on_or_below(f"report: {page}", "" if photos else "(no photos in it; --photos adds the surest wrong answers)"))
+    if found.gallery:
+        print(wrap_command(f"next: {found.gallery}"))
 
 
 def add_to(app: typer.Typer) -> None:

@@ -36,7 +36,7 @@ def run(
 
     A recipe with a [vote] is the job of those that vote, unless one of its variants is named.
     """
-    from ensemble_kit.cli.printed import as_json
+    from ensemble_kit.cli.printed import as_json, tell
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.recipe.load import load_recipe
     from ensemble_kit.recipe.planning import plan_run
@@ -66,7 +66,7 @@ def run(
                 plan = plan_run(laid, data, folder, laid.experts, watcher, restart=restart).text()
                 told[str(folder)] = {"plan": plan.splitlines()}
                 if not json:
-                    print(plan)
+                    tell(plan)
             else:
                 told[str(folder)] = run_recipe(laid, data, folder, watcher, restart=restart)
         if members and not dry_run:
@@ -75,7 +75,7 @@ def run(
     if json:
         print(as_json({"runs": told}))
     elif len(chosen) > 1 and not dry_run:
-        print(f"\nside by side: ens compare-runs {' '.join(map(str, chosen))}")
+        tell(f"\nside by side: ens compare-runs {' '.join(map(str, chosen))}")
 
 
 def _folder_of(recipe: str, run: Path | None, variant: str | None) -> Path:

@@ -9,6 +9,8 @@ import typer
 
 from ensemble_kit.cli.options import Json, default_run
 
+FEATURES, SPACE = "Tables and features", "Which structures are tried"
+
 
 def structures(
     target: Annotated[
@@ -16,26 +18,51 @@ def structures(
     ] = None,
     features: Annotated[
         str | None,
-        typer.Option(help='Columns of a table: "f1,f2" or "f*". Of a run\'s photos: pixels, cached, or a file .npy.'),
+        typer.Option(
+            help='Columns of a table: "f1,f2" or "f*". Of a run\'s photos: pixels, cached, or a file .npy.',
+            rich_help_panel=FEATURES,
+        ),
     ] = None,
     attributes: Annotated[
-        str | None, typer.Option(help="Columns of labels: mask,gender,age; their classes are those that occur.")
+        str | None,
+        typer.Option(
+            help="Columns of labels: mask,gender,age; their classes are those that occur.", rich_help_panel=FEATURES
+        ),
     ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(envvar="ENS_RECIPE", help="Its schema for a table; what -o builds on. Default a run's own."),
     ] = None,
-    people: Annotated[str | None, typer.Option(help="A table's column of persons; default group_id or person.")] = None,
-    estimator: Annotated[str, typer.Option(help="For features: logistic, forest or boosting.")] = "logistic",
+    people: Annotated[
+        str | None,
+        typer.Option(help="A table's column of persons; default group_id or person.", rich_help_panel=FEATURES),
+    ] = None,
+    estimator: Annotated[
+        str, typer.Option(help="For features: logistic, forest or boosting.", rich_help_panel=FEATURES)
+    ] = "logistic",
     components: Annotated[
-        int, typer.Option(min=0, help="Principal components that a run's features of many columns are cut to.")
+        int,
+        typer.Option(
+            min=0,
+            help="Principal components that a run's features of many columns are cut to.",
+            rich_help_panel=FEATURES,
+        ),
     ] = 32,
     edge: Annotated[
-        list[str] | None, typer.Option(help="Only this may condition that: mask->age; may be given several times.")
+        list[str] | None,
+        typer.Option(
+            help="Only this may condition that: mask->age; may be given several times.", rich_help_panel=SPACE
+        ),
     ] = None,
-    max_parents: Annotated[int | None, typer.Option(min=0, help="Of one attribute; default any number.")] = None,
-    group: Annotated[bool, typer.Option(help="Whether classes of a parent may share an expert.")] = True,
-    blocks: Annotated[bool, typer.Option(help="Also experts that predict several attributes jointly.")] = False,
+    max_parents: Annotated[
+        int | None, typer.Option(min=0, help="Of one attribute; default any number.", rich_help_panel=SPACE)
+    ] = None,
+    group: Annotated[
+        bool, typer.Option(help="Whether classes of a parent may share an expert.", rich_help_panel=SPACE)
+    ] = True,
+    blocks: Annotated[
+        bool, typer.Option(help="Also experts that predict several attributes jointly.", rich_help_panel=SPACE)
+    ] = False,
     metric: Annotated[str, typer.Option(help="macro_f1 or accuracy, of the joint class.")] = "macro_f1",
     route: Annotated[str, typer.Option(help="soft, hard, threshold=0.9, ...")] = "soft",
     folds: Annotated[int, typer.Option(min=2, help="Parts of the people; each scores what the others chose.")] = 5,
@@ -49,7 +76,7 @@ def structures(
     Of a run its trained experts are asked; structures that lack experts are named with the commands that train them.
     With --features, and of a table, every expert is fitted anew on the features, so every structure has a score.
     """
-    from ensemble_kit.cli.printed import as_json
+    from ensemble_kit.cli.printed import show, tell
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.errors import DataError
     from ensemble_kit.recipe.load import load_recipe
@@ -91,9 +118,9 @@ def structures(
             raise DataError(f"{named}: expected a run (a folder with run.json) or a table .csv or .parquet")
     if out is not None:
         write_recipe(out, found, base)
-    print(as_json(found.to_json()) if json else found.text().rstrip("\n"))
+    show(found, json)
     if out is not None and not json:
-        print(f'\nrecipe: {out} ("ens recipes check {out}" says what it would train)')
+        tell(f'\nrecipe: {out} ("ens recipes check {out}" says what it would train)')
 
 
 def _names(text: str) -> list[str]:

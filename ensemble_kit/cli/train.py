@@ -55,7 +55,7 @@ def train(
     """Train one expert: an attribute or a block of them, pooled or for some classes of its parents."""
     from dataclasses import replace
 
-    from ensemble_kit.cli.printed import as_json
+    from ensemble_kit.cli.printed import as_json, tell
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.errors import UsageError
     from ensemble_kit.graph import check_condition, describe_expert
@@ -90,7 +90,10 @@ def train(
 
             where = run_folder(run, chosen.name)
             plan = plan_run(chosen, data, where, [spec], watcher, folds=fold, restart=restart, adopt=adopt).text()
-            print(as_json({"plan": plan.splitlines()}) if json else plan)
+            if json:
+                print(as_json({"plan": plan.splitlines()}))
+            else:
+                tell(plan)
             return
         opened = open_run(chosen, data, run_folder(run, chosen.name), watcher, adopt=adopt)
         watcher.say(f"{describe_expert(names, spec.condition)} -> {opened.expert_folder(names, spec.condition)}")

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ensemble_kit.cli.help import MACHINE
 from ensemble_kit.cli.options import Data, Edits, RunFolder, given, refuse_twice
 
 SHARED = ("data", "run", "edits", "division", "flags")
@@ -87,6 +88,29 @@ TRAIN_OPTIONS: dict[str, tuple[type, str]] = {
 }
 
 
+PANELS = {
+    "Data and folds": tuple(DATA_OPTIONS),
+    "Network": ("backbone", "weights", "head", "heads", "output", "columns", "freeze"),
+    "Photos": (
+        *("size", "window", "crop", "crop_at", "prepare", "normalise", "mean", "std", "augment", "augment_share"),
+        *("mix", "mix_share", "feature_views", "smote"),
+    ),
+    "Which photos count how much": (
+        *("loss", "class_weights", "label_smoothing", "smoothing", "sampler", "balance_by", "borders", "leave_out"),
+        "people_share",
+    ),
+    "Steps": (
+        *("epochs", "min_steps", "batch_size", "accumulate", "optimizer", "head_lr", "backbone_lr", "weight_decay"),
+        *("clip", "schedule", "warmup_epochs", "step_epochs", "patience"),
+    ),
+    "What is kept": ("keep", "soup", "ema", "swa_epochs", "score_every", "save_every", "tensorboard"),
+    MACHINE: ("device", "share_gpu", "precision", "channels_last", "workers", "threads", "jobs", "seed", "seeds"),
+}
+"""The headings in `--help`; each option stands under one."""
+
+PANEL_OF = {name: title for title, names in PANELS.items() for name in names}
+
+
 def training_command(function: Callable[..., None]) -> Callable[..., None]:
     """Gives a command the options above.
 
@@ -134,7 +158,7 @@ def _parameter(name: str, annotation: Any) -> inspect.Parameter:
 def _option(name: str, kind: type, text: str) -> inspect.Parameter:
     flag = f"--{name.replace('_', '-')}"
     names = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
-    option = typer.Option(names, envvar=f"ENS_{name.upper()}", help=text)
+    option = typer.Option(names, envvar=f"ENS_{name.upper()}", help=text, rich_help_panel=PANEL_OF[name])
     return _parameter(name, Annotated[kind | None, option])
 
 

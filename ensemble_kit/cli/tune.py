@@ -49,7 +49,7 @@ def tune(
     however many run at a time and however often it is killed, with the same --batch and --threads.
     """
     from ensemble_kit.cli.options import given
-    from ensemble_kit.cli.printed import as_json
+    from ensemble_kit.cli.printed import show
     from ensemble_kit.cli.progress import TerminalWatcher
     from ensemble_kit.recipe.load import load_recipe
     from ensemble_kit.tuning.tune import Request, tune_recipe
@@ -70,7 +70,9 @@ def tune(
     with TerminalWatcher(stderr=json) as watcher:
         report = tune_recipe(request, watcher)
         watcher.end()
-    print(as_json(report.to_json()) if json else f"\n{report.text()}")
+    if not json:
+        print()
+    show(report, json)
 
 
 def add_to(app: typer.Typer) -> None:

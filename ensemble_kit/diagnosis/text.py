@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from ensemble_kit.columns import WIDTH, fitted, name_head, wrap
 from ensemble_kit.diagnosis.advice import METRIC_NAMES
-from ensemble_kit.diagnosis.columns import fitted, name_head
 from ensemble_kit.diagnosis.findings import (
     COSTS,
     NO_DIFFERENCE,
@@ -22,7 +22,7 @@ from ensemble_kit.diagnosis.findings import (
     Subgroup,
 )
 from ensemble_kit.graph import state_classes
-from ensemble_kit.structure_report import WIDTH, Interval, Score, structure_text, wrap
+from ensemble_kit.structure_report import Interval, Score, structure_text
 
 if TYPE_CHECKING:
     from ensemble_kit.diagnosis.report import Diagnosis

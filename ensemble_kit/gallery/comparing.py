@@ -13,6 +13,7 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from ensemble_kit.arrays import FloatArray, IdArray, IntArray
+from ensemble_kit.columns import on_or_below, wrap
 from ensemble_kit.errors import UsageError
 from ensemble_kit.gallery.board import Board, Facet, Line, Order, Span, packed, packed_probs
 from ensemble_kit.gallery.comparing_text import (
@@ -27,7 +28,6 @@ from ensemble_kit.gallery.pictures import Picture, Place, take_pictures
 from ensemble_kit.gallery.text import photos_sentence
 from ensemble_kit.pages import element, write_page
 from ensemble_kit.pages.numbers import count, percent, score
-from ensemble_kit.structure_report import on_or_below, wrap
 from ensemble_kit.submissions import CompareReport
 
 TEMPLATE = "gallery/templates/comparison.html"

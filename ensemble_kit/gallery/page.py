@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ensemble_kit.arrays import IntArray
+from ensemble_kit.columns import on_or_below, wrap
 from ensemble_kit.errors import UsageError
 from ensemble_kit.gallery.board import Board
 from ensemble_kit.gallery.details import gallery_details
@@ -19,7 +20,6 @@ from ensemble_kit.gallery.sorting import gallery_board
 from ensemble_kit.gallery.text import gallery_sentences, photos_sentence, shown_sentence
 from ensemble_kit.pages import write_page
 from ensemble_kit.pages.numbers import count
-from ensemble_kit.structure_report import on_or_below, wrap
 
 PER_BLOCK = 200
 """Photos in one piece of the page's data: a browser reads a piece when a photo of it is first looked at."""

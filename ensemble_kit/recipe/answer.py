@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ensemble_kit.columns import WIDTH, fitted
 from ensemble_kit.decisions import decide_labels
 from ensemble_kit.errors import DataError
 from ensemble_kit.files import write_json
@@ -55,8 +56,8 @@ class AnswerReport:
 
     def text(self) -> str:
         counts = self.counts
-        width = max(map(len, counts.photos), default=0)
-        lines = ["photos per expert:", *(f"  {name:<{width}}  {n:>7}" for name, n in counts.photos.items())]
+        rows = [[name, str(n)] for name, n in counts.photos.items()]
+        lines = [fitted(["expert", "photos"], rows, WIDTH)]
         lines.append(
             f"{counts.decoded} photos decoded, {counts.forwards} passes through {counts.loaded} of "
             f"{self.checkpoints} checkpoints"

@@ -10,10 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ensemble_kit.columns import WIDTH, fitted, wrap
 from ensemble_kit.diagnosis.claims import CLAIMS
 from ensemble_kit.files import write_json, write_text
 from ensemble_kit.recipe.run_comparison import METRIC_TEXT
-from ensemble_kit.structure_report import Interval, wrap
+from ensemble_kit.structure_report import Interval
 
 SAYS = 37
 COLUMNS = (
@@ -142,13 +143,11 @@ class BeliefReport:
         )
 
     def _arms(self) -> list[str]:
-        width = max(len(row.side) for row in self.arms)
-        lines = [f"{'arm':<{width}}  {'score':<22}  by seed"]
+        rows = []
         for row in self.arms:
             between = "" if row.interval is None else f" [{row.interval[0]:.3f}, {row.interval[1]:.3f}]"
-            seeds = " ".join(f"{one:.3f}" for one in row.by_seed)
-            lines.append(f"{row.side:<{width}}  {f'{row.score:.3f}{between}':<22}  {seeds}")
-        return lines
+            rows.append([row.side, f"{row.score:.3f}{between}", " ".join(f"{one:.3f}" for one in row.by_seed)])
+        return [fitted(["arm", "score", "by seed"], rows, WIDTH)]
 
 
 def save_report(root: Path, report: BeliefReport) -> list[Path]:
@@ -162,9 +161,8 @@ def save_report(root: Path, report: BeliefReport) -> list[Path]:
 
 def plan_text(rows: Sequence[tuple[str, int, int, int]]) -> str:
     """What would be trained: arm, trainings to do and in all, photos that pass."""
-    width = max(len(name) for name, *_ in rows)
-    lines = [f"{'arm':<{width}}  to train  photos pass"]
-    lines += [f"{name:<{width}}  {f'{left} of {total}':>8}  {photos:>11}" for name, left, total, photos in rows]
+    cells = [[name, f"{left} of {total}", str(photos)] for name, left, total, photos in rows]
+    lines = [fitted(["arm", "to train", "photos pass"], cells, WIDTH)]
     photos = sum(row[3] for row in rows)
     lines.append(f"{sum(row[1] for row in rows)} trainings, about {photos} photos pass (a plan: nothing is written)")
     return "\n".join(lines)

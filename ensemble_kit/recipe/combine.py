@@ -14,6 +14,7 @@ import numpy as np
 from ensemble_kit.arrays import IdArray, IntArray
 from ensemble_kit.cascading import Cascaded
 from ensemble_kit.cascading import cascade as run_cascade
+from ensemble_kit.columns import WIDTH, fitted
 from ensemble_kit.current import disagreement
 from ensemble_kit.decisions import decide_labels
 from ensemble_kit.ensemble import Combined, ConditionalEnsemble, Fallback, Missing
@@ -78,9 +79,8 @@ class CombineReport:
         return found | {"submission": str(self.submission), "joint": str(self.joint)}
 
     def text(self) -> str:
-        width = max((len(name) for name in self.counts), default=0)
         kind = "expert" if isinstance(self.result, Combined) else "stage"
-        lines = [f"photos per {kind}:", *(f"  {name:<{width}}  {count:>7}" for name, count in self.counts.items())]
+        lines = [fitted([kind, "photos"], [[name, str(count)] for name, count in self.counts.items()], WIDTH)]
         if isinstance(self.result, Combined):
             lines += [line for line in self.result.summary().splitlines() if not line.startswith(("photos", "asked"))]
         if self.n_filled:

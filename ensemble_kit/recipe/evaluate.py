@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ensemble_kit.arrays import IdArray, IntArray
+from ensemble_kit.columns import WIDTH, fitted
 from ensemble_kit.conditions import under_condition
 from ensemble_kit.current import disagreement
 from ensemble_kit.errors import DataError
@@ -54,11 +55,8 @@ class SubmissionScore:
         }
 
     def text(self) -> str:
-        width = max(len(name) for name in self.scores)
-        lines = [f"{self.source}: {self.n_samples} photos", f"{'':<{width}}  {'macro F1':<26}  accuracy"]
-        for name, row in self.scores.items():
-            lines.append(f"{name:<{width}}  {row['macro_f1']!s:<26}  {row['accuracy']}")
-        return "\n".join(lines)
+        rows = [[name, str(row["macro_f1"]), str(row["accuracy"])] for name, row in self.scores.items()]
+        return f"{self.source}: {self.n_samples} photos\n" + fitted(["", "macro F1", "accuracy"], rows, WIDTH)
 
 
 def score_labels(

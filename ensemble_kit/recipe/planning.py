@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ensemble_kit.columns import WIDTH, fitted
 from ensemble_kit.errors import DataError
 from ensemble_kit.graph import describe_expert
 from ensemble_kit.loading.room import GB, size_text
@@ -87,17 +88,15 @@ class Plan:
 
     def text(self) -> str:
         experts = list(dict.fromkeys(fold.expert for fold in self.folds))
-        width, voters = max(map(len, experts)), max(len(fold.voter) for fold in self.folds)
         sizes = ", ".join(map(str, self.fold_sizes))
         to_train = [fold for fold in self.folds if fold.is_to_train]
         lines = [
             f"{self.recipe} -> {self.folder} (a plan: nothing is written)",
             f"{self.n_photos} photos of {self.n_people} people, held out by fold: {sizes}",
-            f"{'expert':<{width}}  {'':<{voters}}   train   score  epochs   steps",
+            "",
+            fitted(HEAD, [_row(fold) for fold in self.folds], WIDTH, 2),
+            "",
         ]
-        for fold in self.folds:
-            numbers = f"{fold.voter:<{voters}}  {fold.n_train:>6}  {fold.n_score:>6}  {fold.epochs:>6}  {fold.steps:>6}"
-            lines.append(f"{fold.expert:<{width}}  {numbers}  {fold.standing}")
         photos = sum(fold.n_train * fold.epochs for fold in to_train)
         lines.append(
             f"{len(experts)} experts, {len(to_train)} of {len(self.folds)} folds to train, about {photos} photos pass"
@@ -110,6 +109,14 @@ class Plan:
             lines.append(f"cache_gb has no room for {size_text(self.not_kept_bytes)} of photos: decoded each time")
         lines += [self.at_once] if self.at_once else []
         return "\n".join(lines)
+
+
+HEAD = ["expert", "", "train", "score", "epochs", "steps", ""]
+
+
+def _row(fold: FoldPlan) -> list[str]:
+    numbers = (fold.n_train, fold.n_score, fold.epochs, fold.steps)
+    return [fold.expert, fold.voter, *map(str, numbers), fold.standing]
 
 
 def plan_run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,7 +154,16 @@ def gather_report(
         setup=setup_of(run),
         missing=(*parts.missing, *untrained(run), *_out_of_fold_notes(run, scored)),
         shown=tuple(shown),
+        gallery=_gallery_command(folder, answers, people, data) if found else "",
     )
+
+
+def _gallery_command(folder: str | Path, answers: Path | None, people: Path | None, data: Path | None) -> str:
+    """What shows the same answers photo by photo."""
+    words = ["ens", "gallery", str(folder), "--photos"]
+    for flag, value in (("--answers", answers), ("--people", people), ("--data", data)):
+        words += [] if value is None else [flag, str(value)]
+    return shlex.join(words)
 
 
 @dataclass

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ensemble_kit.structure_report import Gain, Interval, Score, wrap
+from ensemble_kit.columns import WIDTH, fitted, wrap
+from ensemble_kit.structure_report import Gain, Interval, Score
 
 JOINT = "joint"
 METRIC_TEXT = {"macro_f1": "macro F1", "accuracy": "accuracy"}
@@ -104,31 +105,32 @@ class RunComparison:
         return "\n\n".join([*parts, "\n".join(wrap(note) for note in [*notes, *self.notes])])
 
     def _scores(self) -> str:
-        width = max(len(row.name) for row in self.rows)
         whats = list(dict.fromkeys(what for row in self.rows for what in row.scores))
-        lines = []
+        tables = []
         for what in whats:
-            lines.append(f"{what:<{width}}  {'macro F1':<22}  {'accuracy':<22}")
-            for row in self.rows:
-                if what in row.scores:
-                    score = row.scores[what]
-                    told = _between(score.macro_f1, score.macro_f1_interval)
-                    lines.append(
-                        f"{row.name:<{width}}  {told:<22}  {_between(score.accuracy, score.accuracy_interval)}"
-                    )
-            lines.append("")
-        return "\n".join(lines[:-1])
+            scored = [(row.name, row.scores[what]) for row in self.rows if what in row.scores]
+            cells = [
+                [name, _between(one.macro_f1, one.macro_f1_interval), _between(one.accuracy, one.accuracy_interval)]
+                for name, one in scored
+            ]
+            tables.append(fitted([what, "macro F1", "accuracy"], cells, WIDTH))
+        return "\n\n".join(tables)
 
     def _costs(self) -> str:
-        width = max(len(row.name) for row in self.rows)
-        lines = [
-            f"{'':<{width}}  {'macro F1 by fold':<16}  {'accuracy by fold':<16}  {'training':>8}  checkpoints, run"
+        head = ["", "macro F1\nby fold", "accuracy\nby fold", "training", "checkpoints", "their size", "the run"]
+        cells = [
+            [
+                row.name,
+                str(row.folds["macro_f1"]),
+                str(row.folds["accuracy"]),
+                _time(row.seconds),
+                str(row.n_checkpoints),
+                _megabytes(row.checkpoint_bytes),
+                _megabytes(row.folder_bytes),
+            ]
+            for row in self.rows
         ]
-        for row in self.rows:
-            folds = f"{row.folds['macro_f1']!s:<16}  {row.folds['accuracy']!s:<16}"
-            room = f"{row.n_checkpoints}: {_megabytes(row.checkpoint_bytes)}, {_megabytes(row.folder_bytes)}"
-            lines.append(f"{row.name:<{width}}  {folds}  {_time(row.seconds):>8}  {room}")
-        return "\n".join(lines)
+        return fitted(head, cells, WIDTH)
 
     def _against(self, name: str) -> str:
         own = [one for one in self.differences if one.run == name]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import numpy as np
 
 from ensemble_kit.arrays import IntArray
+from ensemble_kit.columns import WIDTH, fitted
 from ensemble_kit.diagnosis.simultaneous import simultaneous
 from ensemble_kit.errors import DataError, UsageError, nearest
 from ensemble_kit.files import slug, write_json
@@ -80,13 +82,13 @@ class Voted:
 
     def text(self) -> str:
         lines = [f"hard vote of {len(self.members)}: {', '.join(self.members)}"]
-        width = max(map(len, [*self.members, VOTE]))
         if self.scores:
             lines.append(f"out of fold, {self.n_samples} photos of {self.n_people} people:")
-            lines.append(f"  {'':<{width}}  {'macro F1':<22}  accuracy")
-        for name, score in self.scores.items():
-            both = _told(score.macro_f1, score.macro_f1_interval), _told(score.accuracy, score.accuracy_interval)
-            lines.append(f"  {name:<{width}}  {both[0]:<22}  {both[1]}")
+            rows = [
+                [name, _told(one.macro_f1, one.macro_f1_interval), _told(one.accuracy, one.accuracy_interval)]
+                for name, one in self.scores.items()
+            ]
+            lines.append(indent(fitted(["", "macro F1", "accuracy"], rows, WIDTH - 2), "  "))
         lines += [f"  vote minus {gain.against}: {gain.sentence}" for gain in self.gains]
         lines += [f"note: {note}" for note in self.notes]
         if self.report is not None:

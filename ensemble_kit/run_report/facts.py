@@ -233,6 +233,7 @@ class RunReport:
         diagnosis: structures, routes, specialising, subgroups, voters; None = see `missing`.
         shown: wrong answers, the surest first; only filled where photos were asked for.
         missing: what could not be told.
+        gallery: the command that shows every photo with its answers; "" where none has any.
     """
 
     name: str
@@ -252,6 +253,7 @@ class RunReport:
     setup: SetupFacts
     missing: tuple[Missing, ...]
     shown: tuple[ShownPhoto, ...] = field(default=())
+    gallery: str = ""
 
     def lacks(self, what: str) -> Missing | None:
         return next((one for one in self.missing if one.what == what), None)

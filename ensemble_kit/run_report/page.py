@@ -53,6 +53,7 @@ def write_report(report: RunReport, out: str | Path, *, inputs: Iterable[str | P
         shared=shared_settings(report),
         photos=[(one, _picture(one)) for one in report.shown],
         photos_say=on_photos(report),
+        gallery_says=on_gallery(report),
     )
 
 
@@ -83,6 +84,15 @@ def on_photos(report: RunReport) -> str:
         f"{count(len(report.shown), 'wrong answer')}, the surest first: {first.true} called {first.said} with "
         f"confidence {percent(first.confidence, 0)}. These pictures are part of this file: whoever gets it gets them."
     )
+
+
+def on_gallery(report: RunReport) -> str:
+    """How many answers are wrong, and what shows them one by one; "" where no photo has an answer."""
+    if not report.gallery:
+        return ""
+    n_wrong = round(report.n_scored * (1 - report.answers[0].score.accuracy))
+    wrong = f"{count(n_wrong, 'answer is', 'answers are')} wrong" if n_wrong else "No answer is wrong"
+    return f"{wrong}; a gallery shows every photo with what each expert and checkpoint said of it. To write it, type"
 
 
 def _picture(shown: ShownPhoto) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
+from ensemble_kit.columns import wrap
 from ensemble_kit.pages.numbers import count, estimate, listing, percent, score
 from ensemble_kit.run_report.facts import (
     JOINT,
@@ -16,7 +17,6 @@ from ensemble_kit.run_report.facts import (
     NumberFacts,
     RunReport,
 )
-from ensemble_kit.structure_report import wrap
 
 ALIKE = 0.01
 """Mean confidence and share right closer than this are called alike."""

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from ensemble_kit.columns import WIDTH, fitted, wrap
 from ensemble_kit.errors import DataError
 
 Weights: TypeAlias = dict[str, float] | dict[str, dict[str, float]]
@@ -82,20 +83,17 @@ class Selection:
     def text(self) -> str:
         """Scores, weights and, in plain words, whether the selection is worth using."""
         rows = [
-            ("selected", self.nested_score, ""),
-            (f"best single ({self.best_single})", self.nested_best_single, str(self.over_best_single)),
-            ("plain vote of all", self.nested_all, str(self.over_all)),
+            ["selected", f"{self.nested_score:.4f}", ""],
+            [f"best single ({self.best_single})", f"{self.nested_best_single:.4f}", str(self.over_best_single)],
+            ["plain vote of all", f"{self.nested_all:.4f}", str(self.over_all)],
         ]
-        width = max(len(name) for name, _, _ in rows)
-        lines = [
-            f"  {name:<{width}}  {score:.4f}" + f"  selected - this: {gap}" * bool(gap) for name, score, gap in rows
-        ]
+        table = fitted(["", WORDS.get(self.metric, self.metric), "selected - this"], rows, WIDTH)
         who = f"of {self.n_groups} people" if self.people_known else "(people not known: each photo counts as one)"
         head = (
             f"{self.where}: {WORDS.get(self.metric, self.metric)} on {self.n_samples} photos {who}, "
             f"selected on {self.n_folds - 1} of {self.n_folds} folds and scored on the other"
         )
-        return "\n".join([head, *lines, *self._weight_lines(), self.advice()])
+        return "\n".join([wrap(head), table, *map(wrap, self._weight_lines()), wrap(self.advice())])
 
     def advice(self) -> str:
         """One sentence."""

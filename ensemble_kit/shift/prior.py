@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ensemble_kit.arrays import FloatArray
+from ensemble_kit.columns import WIDTH, fitted
 from ensemble_kit.errors import DataError
 from ensemble_kit.shift.em import check_rows, reweigh
 
@@ -97,13 +98,13 @@ class PriorShift:
 
     def text(self) -> str:
         """The table of shares, then why the correction is applied or not."""
-        lines = [("class", "training", "estimated", f"{100 * self.level:g} % interval")]
+        rows = []
         for name, old, new, low, high in zip(
             self.names, self.training_prior, self.prior, self.low, self.high, strict=True
         ):
-            lines.append((name, f"{old:.3f}", f"{new:.3f}", f"[{low:.3f}, {high:.3f}]"))
-        wide = max(len(line[0]) for line in lines)
-        table = [f"{a:<{wide}}  {b:>8}  {c:>9}  {d}" for a, b, c, d in lines]
+            rows.append((name, f"{old:.3f}", f"{new:.3f}", f"[{low:.3f}, {high:.3f}]"))
+        head = ("class", "training", "estimated", f"{100 * self.level:g} % interval")
+        table = [fitted(head, rows, WIDTH)]
         if self.n_photos:
             known = f", beside {self.n_reference_photos} of known class of {self.n_reference_people} people"
             found = f"from {self.n_photos} photos of {self.n_people} people"

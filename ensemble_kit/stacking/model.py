@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ensemble_kit.arrays import FloatArray, IntArray
+from ensemble_kit.columns import WIDTH, fitted, wrap
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.selection import Gap
 from ensemble_kit.voting.rules import Block, in_blocks, mean
@@ -57,17 +58,15 @@ class StackingScore:
     def text(self) -> str:
         """The three scores and, in plain words, whether to use the stacked vote."""
         who = f"of {self.n_groups} people" if self.people_known else "(people not known: each photo counts as one)"
-        best = f"best single ({self.best_voter})"
-        return "\n".join(
-            [
-                f"{WORDS.get(self.metric, self.metric)} on {self.n_samples} photos {who}, fitted on {self.n_folds - 1} "
-                f"of {self.n_folds} folds and scored on the other",
-                f"  {'stacking':<{len(best)}}  {self.stacking:.4f}",
-                f"  {'soft vote':<{len(best)}}  {self.soft:.4f}  stacking - this: {self.over_soft}",
-                f"  {best}  {self.best_single:.4f}  stacking - this: {self.over_best_single}",
-                self.advice(),
-            ]
-        )
+        metric = WORDS.get(self.metric, self.metric)
+        head = f"{metric} on {self.n_samples} photos {who}, fitted on {self.n_folds - 1} of {self.n_folds} folds and "
+        rows = [
+            ["stacking", f"{self.stacking:.4f}", ""],
+            ["soft vote", f"{self.soft:.4f}", str(self.over_soft)],
+            [f"best single ({self.best_voter})", f"{self.best_single:.4f}", str(self.over_best_single)],
+        ]
+        table = fitted(["", metric, "stacking - this"], rows, WIDTH)
+        return "\n".join([wrap(f"{head}scored on the other"), table, wrap(self.advice())])
 
     def advice(self) -> str:
         """One sentence."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
 
-from ensemble_kit.structure_report import WIDTH, table, wrap, wrap_command
+from ensemble_kit.columns import WIDTH, fitted, wrap, wrap_command
 from ensemble_kit.structure_search.candidates import Candidate
 from ensemble_kit.structure_search.result import StructureSearch
 
@@ -15,8 +14,6 @@ SHOWN, SHOWN_EDGES = 4, 12
 
 SHOWN_COMMANDS = 6
 """Structures whose missing experts' commands are printed."""
-
-NAME_WIDTH = 30
 
 
 def whole(found: StructureSearch) -> str:
@@ -106,15 +103,13 @@ def _table(found: StructureSearch) -> str:
     for one in ranked:
         if one.candidate not in kept:
             continue
-        mark = "* " if one.candidate == found.winner else "  "
-        lines = textwrap.wrap(one.candidate.name, NAME_WIDTH, break_on_hyphens=False, subsequent_indent="  ")
+        mark = "*" if one.candidate == found.winner else ""
         gain = "" if one.over_independent is None or one.candidate.is_independent else str(one.over_independent)
         numbers = [str(len(one.candidate.roles)), str(one.candidate.size), f"{one.score.value:.3f}", gain]
-        rows.append([mark + lines[0], *numbers])
-        rows += [["  " + line, "", "", "", ""] for line in lines[1:]]
-    head = ["structure", "experts", "size", "F1" if found.metric == "macro_f1" else "acc.", "over independent"]
+        rows.append([mark, one.candidate.name, *numbers])
+    head = ["", "structure", "experts", "size", "F1" if found.metric == "macro_f1" else "acc.", "over independent"]
     left = len(ranked) - len(kept)
-    return table(head, rows) + (f"\n  ... and {left} others" if left else "")
+    return fitted(head, rows, WIDTH, 2) + (f"\n  ... and {left} others" if left else "")
 
 
 def _notes(found: StructureSearch) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ensemble_kit.arrays import FloatArray, IdArray, IntArray
+from ensemble_kit.columns import WIDTH, fitted, wrap
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.schema import Schema
 from ensemble_kit.submission import ANSWER, ID
@@ -96,15 +97,14 @@ class CheckReport:
         for name, found in self.shares.items():
             lines.append(f"{name} shares: {found.sentence()}")
         joint = self.counts.get("joint", {})
-        width = max(map(len, joint), default=0)
         shares = self.shares.get("joint")
-        if joint:
-            lines.append(f"{'class':<{width}}  photos  share" + ("  training" if shares else ""))
         total = max(sum(joint.values()), 1)
-        for number, (name, count) in enumerate(joint.items()):
-            training = f"  {shares.training[number]:8.3f}" if shares else ""
-            lines.append(f"{name:<{width}}  {count:>6}  {count / total:.3f}{training}")
-        return "\n".join(lines)
+        rows = [[name, str(count), f"{count / total:.3f}"] for name, count in joint.items()]
+        head = ["class", "photos", "share"]
+        if shares:
+            head.append("training")
+            rows = [[*row, f"{share:.3f}"] for row, share in zip(rows, shares.training, strict=True)]
+        return "\n".join([*map(wrap, lines), *([fitted(head, rows, WIDTH)] if rows else [])])
 
 
 def check_submission(

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ensemble_kit.arrays import FloatArray, IdArray, IntArray
+from ensemble_kit.columns import WIDTH, fitted, wrap
 from ensemble_kit.errors import DataError
 from ensemble_kit.files import write_text
 from ensemble_kit.metrics import METRICS, Drawn, People, Tally, View, interval
 from ensemble_kit.schema import Schema
-from ensemble_kit.structure_report import WIDTH, wrap
 
 FEW = 10
 """Changes and rows that are printed; JSON and --rows have all."""
@@ -111,37 +111,39 @@ class CompareReport:
         }
 
     def text(self) -> str:
-        width = max(map(len, self.agreements))
         lines = [f"a: {self.names[0]}", f"b: {self.names[1]}"]
         lines.append(f"{len(self.ids)} photos, {len(self.differing)} differ")
-        lines.append(f"{'':<{width}}  agreement  kappa")
-        for name, found in self.agreements.items():
-            kappa = "     -" if found.kappa is None else f"{found.kappa:6.3f}"
-            lines.append(f"{name:<{width}}  {found.share:9.4f} {kappa}")
-        lines += self._class_lines() + self._verdict_lines(width) + self._row_lines()
+        rows = [
+            [name, f"{found.share:.4f}", "-" if found.kappa is None else f"{found.kappa:.3f}"]
+            for name, found in self.agreements.items()
+        ]
+        lines.append(fitted(["", "agreement", "kappa"], rows, WIDTH))
+        lines += self._class_lines() + self._verdict_lines() + self._row_lines()
         return "\n".join(lines)
 
     def _class_lines(self) -> list[str]:
         joint = self.agreements["joint"]
-        width = max(map(len, joint.classes))
-        lines = [f"{'class':<{width}}      a      b   both  agree"]
+        rows = []
         for row in joint.per_class():
             share = "-" if row["agree"] is None else f"{row['agree']:.3f}"
-            lines.append(f"{row['class']:<{width}} {row['a']:>6} {row['b']:>6} {row['both']:>6}  {share:>5}")
+            rows.append([row["class"], *(str(row[key]) for key in ("a", "b", "both")), share])
+        lines = [fitted(["class", "a", "b", "both", "agree"], rows, WIDTH)]
         changes = joint.largest_changes()
         if changes:
             lines.append("largest changes, a -> b:")
-            lines += [f"  {n:>6}  {old} -> {new}" for n, old, new in changes[:FEW]]
+            lines.append(fitted(["", ""], [[f"{old} -> {new}", str(n)] for n, old, new in changes[:FEW]], WIDTH))
             if len(changes) > FEW:
                 lines.append(f"  and {len(changes) - FEW} more kinds; all with --json")
         return lines
 
-    def _verdict_lines(self, width: int) -> list[str]:
+    def _verdict_lines(self) -> list[str]:
         if not self.verdicts:
             return []
-        lines = ["where they differ", f"{'':<{width}}  a right  b right  neither   p (McNemar)"]
-        for name, found in self.verdicts.items():
-            lines.append(f"{name:<{width}}  {found.only_a:>7}  {found.only_b:>7}  {found.neither:>7}   {found.p:.3g}")
+        rows = [
+            [name, str(found.only_a), str(found.only_b), str(found.neither), f"{found.p:.3g}"]
+            for name, found in self.verdicts.items()
+        ]
+        lines = [fitted(["where they differ", "a right", "b right", "neither", "p (McNemar)"], rows, WIDTH)]
         for metric, (gain, low, high) in self.verdicts["joint"].gains.items():
             between = "" if low is None else f" [{low:+.4f}, {high:+.4f}], 95 % over people"
             lines.append(f"joint {metric.replace('_', ' ')}, b minus a: {gain:+.4f}{between}")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ensemble_kit.arrays import FloatArray, IntArray
+from ensemble_kit.columns import WIDTH, fitted
 from ensemble_kit.errors import DataError, UsageError
 from ensemble_kit.submissions.max_entropy import truth_shares
 from ensemble_kit.submissions.shared_errors import likeness, noise_of_scores, posterior, quantiles
@@ -212,9 +213,9 @@ def _check_scores(right: FloatArray, between: FloatArray, noise: FloatArray | No
 
 def estimate_text(names: Mapping[str, float], target: str, found: Estimate) -> str:
     """What the command prints."""
-    width = max(len(name) for name in (*names, target))
-    lines = [f"{name:<{width}}  {score:.4f}  known" for name, score in names.items()]
-    lines.append(f"{target:<{width}}  {found.value:.4f}  estimated, 90 % interval {found.low:.4f} to {found.high:.4f}")
+    rows = [[name, f"{score:.4f}", ""] for name, score in names.items()]
+    rows.append([target, f"{found.value:.4f}", f"{found.low:.4f} to {found.high:.4f}"])
+    lines = [fitted(["", "accuracy", "90 % interval"], rows, WIDTH)]
     low, high = found.possible
     lines.append(f"possible at all, by its agreement with the known ones: {low:.4f} to {high:.4f}")
     lines.append(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ensemble_kit.arrays import BoolArray, FloatArray, IntArray
+from ensemble_kit.columns import WIDTH, fitted
 from ensemble_kit.errors import UsageError, nearest
 from ensemble_kit.schema import Schema
 from ensemble_kit.submission import write_submission
@@ -48,16 +49,17 @@ class VoteReport:
         return {"n_samples": len(self.labels), "unanimous": self.unanimous, "ties": self.ties, "inputs": inputs}
 
     def text(self) -> str:
-        width = max(map(len, self.names))
         lines = [f"{len(self.labels)} photos, {self.unanimous:.1%} unanimous"]
         for what, found in self.ties.items():
             broken = f"{found['by_counts']} by training counts, {found['by_index']} by the lower class number"
             count = sum(found.values())
             lines.append(f"ties, {what}: {count}" + (f" ({broken})" if count else ""))
-        lines.append("agreement with the result:")
-        for name, weight, share in zip(self.names, self.weights, self.agreement, strict=True):
-            lines.append(f"  {name:<{width}}  {share:.4f}" + (f"  weight {weight:g}" if np.ptp(self.weights) else ""))
-        return "\n".join(lines)
+        rows = [[name, f"{share:.4f}"] for name, share in zip(self.names, self.agreement, strict=True)]
+        head = ["", "agreement with\nthe result"]
+        if np.ptp(self.weights):
+            head.append("weight")
+            rows = [[*row, f"{weight:g}"] for row, weight in zip(rows, self.weights, strict=True)]
+        return "\n".join([*lines, fitted(head, rows, WIDTH)])
 
 
 def vote_submissions(

@@ -87,7 +87,7 @@ class Pictures:
         tiles = [
             Tile(
                 self._photo(int(labelled[n])),
-                [f"{names[said[n]]} {probs[labelled[n], said[n]]:.2f}", f"true: {names[true[n]]} {own[n]:.2f}"],
+                [f"{probs[labelled[n], said[n]]:.2f} {names[said[n]]}", f"{own[n]:.2f} is true: {names[true[n]]}"],
                 bool(said[n] != true[n]),
             )
             for n in worst
@@ -117,7 +117,7 @@ class Pictures:
                 photo = np.asarray(self.photos[self.rows[row]])[None]
                 (heat,) = whole_map(own, stages, photo, self.preprocess, columns, head.outputs, self.compute)
                 true = f"true: {names[truth[row]]}" if truth[row] >= 0 else "not labelled"
-                lines = [f"{names[said]} {probs[row, said]:.2f}", true]
+                lines = [f"{probs[row, said]:.2f} {names[said]}", true]
                 tiles.append(Tile(self._photo(row), lines, bool(0 <= truth[row] != said), heat))
         except UsageError as error:
             self.can_look = False

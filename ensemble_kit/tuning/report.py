@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ensemble_kit.columns import WIDTH, wrap
 from ensemble_kit.recipe.space import Parameter
-from ensemble_kit.structure_report import WIDTH, Gain, Interval, wrap
+from ensemble_kit.structure_report import Gain, Interval
 from ensemble_kit.tuning.claims import Halves
 from ensemble_kit.tuning.trials import COMPLETE, PRUNED, Trial
 

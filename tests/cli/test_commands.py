@@ -28,7 +28,7 @@ def combined(ens: Ens, trained: Path) -> str:
     return done.out
 
 
-def test_training_prints_one_line_an_epoch_and_says_what_it_keeps(ens: Ens, faces: Path, tmp_path: Path) -> None:
+def test_training_tells_every_epoch_and_says_what_it_keeps(ens: Ens, faces: Path, tmp_path: Path) -> None:
     done = ens(
         "train-gender",
         "--keep",
@@ -44,7 +44,8 @@ def test_training_prints_one_line_an_epoch_and_says_what_it_keeps(ens: Ens, face
     )
     assert done.code == 0, done.err
     assert "no choice made on held-out photos" in done.out
-    lines = [line for line in done.out.splitlines() if line.startswith("gender, fold 0, epoch")]
+    assert max(len(line) for line in done.out.splitlines() if "/" not in line) <= 80
+    lines = [line for line in done.out.replace("\n  ", " ").splitlines() if line.startswith("gender, fold 0, epoch")]
     assert len(lines) == 2
     assert all(word in lines[0] for word in ("loss", "accuracy", "macro F1"))
     history = (tmp_path / "run" / "experts" / "gender" / "fold0" / "metrics.jsonl").read_text().splitlines()
@@ -76,7 +77,7 @@ def test_combine_predicts_what_is_missing_and_writes_the_submission(combined: st
     counts = {
         line.rsplit(maxsplit=1)[0].strip(): int(line.split()[-1])
         for line in combined.splitlines()
-        if line.startswith("  age given") and line.split()[-1].isdigit()
+        if line.startswith("age given") and line.split()[-1].isdigit()
     }
     assert sum(counts.values()) == 6 * 7, combined
 
@@ -111,7 +112,7 @@ def test_evaluating_a_run_compares_structures(ens: Ens, combined: str, trained: 
     assert done.code == 0, done.err
     for structure in ("conditional hard", "conditional soft", "perfect mask"):
         assert structure in done.out
-    assert max(map(len, done.out.splitlines())) <= 80
+    assert max(len(line) for line in done.out.splitlines() if "/" not in line) <= 80
 
 
 def test_a_finished_fold_is_skipped_and_other_settings_are_refused(ens: Ens, trained: Path, faces: Path) -> None:

@@ -90,7 +90,7 @@ def test_a_dry_run_prints_the_plan_and_touches_nothing(ens: Ens, faces: Path, tm
     lines = done.out.splitlines()
     assert lines[0].startswith("quickstart -> runs/quickstart")
     assert "252 photos of 36 people" in lines[1]
-    assert sum("to train" in line for line in lines[3:-2]) == 12
+    assert sum("to train" in line for line in lines[3:-3]) == 12
     mask = next(line for line in lines if line.startswith("mask "))
     assert mask.split()[1:6] == ["fold0", "126", "126", "1", "8"]
     assert "6 experts, 12 of 12 folds to train" in lines[-2]

@@ -43,7 +43,7 @@ def test_a_table_ends_in_a_verdict_and_a_recipe(ens: Ens, table: Path, tmp_path:
     assert f"recipe: {out}" in done.out
     checked = ens("recipes", "check", out)
     assert checked.code == 0, checked.err
-    assert "mask; age given mask=incorrect; age given mask=not_worn,worn" in checked.out
+    assert "mask; age given mask=incorrect; age given mask=not_worn,worn" in " ".join(checked.out.split())
 
 
 def test_json_has_every_structure(ens: Ens, table: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ensemble_kit.diagnosis.columns import fitted, name_head
+from ensemble_kit.columns import fitted, name_head
 
 NAMES = st.text(st.sampled_from("ab_= "), max_size=70).map(lambda text: " ".join(text.split()))
 NUMBERS = st.sampled_from(["0.5", "420", "-", "0.719 [0.657, 0.776]", "+0.172 [+0.059, +0.285]", "not shown"])

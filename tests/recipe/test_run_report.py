@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
 import shutil
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -150,6 +151,21 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.names.append(tag)
         self.attributes += attrs
+
+
+def test_the_gallery_it_names_shows_as_many_wrong_answers(run: Path, tmp_path: Path) -> None:
+    options = ("--answers", run / "answers.csv", "--draws", 5)
+    printed = ens(run, *options, "-o", tmp_path / "p.html").replace("\\\n", "")
+    (line,) = (line for line in printed.splitlines() if line.startswith("next: "))
+    words = shlex.split(line.removeprefix("next: ens "))
+    assert words == ["gallery", str(run), "--photos", "--answers", str(run / "answers.csv")]
+    words.remove("--photos")  # this run's are not there
+    done = CliRunner().invoke(app, [*words, "-o", str(tmp_path / "g.html"), "--json"])
+    n_wrong = json.loads(done.output)["n_wrong"]
+    assert n_wrong > 0
+    text = (tmp_path / "p.html").read_text("utf-8")
+    assert f"{n_wrong} answers are wrong; a gallery shows" in text
+    assert f"<code>ens {shlex.join([*words[:2], '--photos', *words[2:]])}</code>" in text
 
 
 def page_of(folder: Path, out: Path, **options: Any) -> tuple[str, Page]:

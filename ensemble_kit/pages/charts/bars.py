@@ -7,7 +7,18 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from ensemble_kit.pages.charts.frame import WIDTH, cut, line, sheet, ticks, ticks_around, tone, width_of, words
+from ensemble_kit.pages.charts.frame import (
+    SMALL,
+    WIDTH,
+    line,
+    name_in,
+    sheet,
+    ticks,
+    ticks_around,
+    tone,
+    width_of,
+    words,
+)
 from ensemble_kit.pages.markup import element, joined
 from ensemble_kit.pages.numbers import Interval, difference, estimate
 
@@ -72,7 +83,7 @@ def _draw(
 ) -> Markup:
     """Names stand at the left, or, where one is too long for that, each above its bar."""
     written = [write(bar.value, bar.interval) for bar in bars]
-    right = max([0.0, *(width_of(text, 11) for text in written)]) + 14
+    right = max([0.0, *(width_of(text, SMALL) for text in written)]) + 14
     longest = max([20.0, *(width_of(bar.name) for bar in bars)])
     is_above = longest > BESIDE
     row = TALL if is_above else ROW
@@ -90,7 +101,7 @@ def _draw(
     for number, (bar, text) in enumerate(zip(bars, written, strict=True)):
         top = HEAD + row * number
         if is_above:
-            name, middle = words(8, top + 20, cut(bar.name, WIDTH - 16), class_="halo"), top + 26 + THICK / 2
+            name, middle = name_in(8, top + 20, bar.name, WIDTH - 16, class_="halo"), top + 26 + THICK / 2
         else:
             middle = top + row / 2
             name = words(longest + 6, middle + 4, bar.name, "end")

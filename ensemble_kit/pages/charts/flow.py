@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from ensemble_kit.arrays import IntArray
 from ensemble_kit.errors import UsageError
-from ensemble_kit.pages.charts.frame import cut, sheet, tone, words
+from ensemble_kit.pages.charts.frame import name_in, sheet, tone, words
 from ensemble_kit.pages.markup import element
 from ensemble_kit.pages.numbers import count
 
@@ -52,10 +52,12 @@ def draw_flow(
     for i, (name, nodes) in enumerate(stages):
         place = "end" if i == 0 else "start"
         x = lefts[i] - 8 if i == 0 else lefts[i] + NODE + 8
-        parts.append(words(x, 14, name, place, "soft"))
+        # what stands beside a stage ends at the border or at the next stage
+        room = (SIDE if i in (0, len(stages) - 1) else lefts[i + 1] - lefts[i] - NODE) - 12
+        parts.append(name_in(x, 14, name, room, place, "soft"))
         for j, node in enumerate(nodes):
             parts.append(
-                _node(node, int(totals[i][j]), scale, lefts[i], tops[i][j], tone("f", colours[i][j]), (x, place))
+                _node(node, int(totals[i][j]), scale, lefts[i], tops[i][j], tone("f", colours[i][j]), (x, place, room))
             )
     return sheet(WIDTH, TOP + height + 22, title, about, *parts, wide=True)
 
@@ -69,15 +71,17 @@ def _tops(total: IntArray, scale: float) -> list[float]:
     return tops
 
 
-def _node(name: str, n: int, scale: float, left: float, top: float, colour: str, at: tuple[float, str]) -> Markup:
-    x, align = at
+def _node(
+    name: str, n: int, scale: float, left: float, top: float, colour: str, at: tuple[float, str, float]
+) -> Markup:
+    x, align, room = at
     thick = max(n * scale, 2.0)
     middle = top + max(thick, 18) / 2
     return element(
         "g",
         element("title", f"{name}: {count(n, 'photo')}"),
         element("rect", x=left, y=top, width=NODE, height=thick, rx=2, class_=colour),
-        words(x, middle - 1, cut(name, SIDE - 12), align, "halo"),
+        name_in(x, middle - 1, name, room, align, "halo"),
         words(x, middle + 12, f"{n:,}", align, "soft small halo"),
     )
 

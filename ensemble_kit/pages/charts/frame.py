@@ -7,6 +7,7 @@ import math
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from markupsafe import Markup
 
@@ -15,11 +16,27 @@ from ensemble_kit.pages.markup import element, joined
 TONES = 8
 """Colours `f0`/`s0` to `f7`/`s7` of the style sheet: fill and stroke."""
 
-CHARACTER = 7.0
-"""Width of a character of 12 pixels, on the generous side."""
+WIDTHS = (
+    (4.1, "ijlI|'.,:;"),
+    (5.2, " frt()[]/\\-!"),
+    (7.2, 'ckszxvyJ_?*"`'),
+    (10.1, "w<>=+~#^×÷±¬−OQGDHNU&"),
+    (12.0, "mMW%@…ÆæŒœŴ"),
+)
+"""Pixels of characters drawn 12 high, as wide as the widest of the usual fonts (DejaVu Sans) has them."""
+
+CAPITAL, OTHER, FOREIGN, FULL = 8.6, 7.7, 11.0, 12.0
+"""Of other capitals, of other characters, of those outside of Latin letters, and of full-width ones."""
+
+LATIN = "\u024f"
+
+WIDTH_OF = {character: wide for wide, characters in WIDTHS for character in characters}
 
 NARROW = 380
 """Pictures less wide than this are drawn smaller, so that words are of one size everywhere."""
+
+SMALL = 11
+"""Pixels of small words."""
 
 JOIN = " / "
 """Between the classes of a joint class."""
@@ -53,6 +70,15 @@ def words(x: float, y: float, text: str, align: str = "start", class_: str | Non
     return element("text", text, x=x, y=y, text_anchor=None if align == "start" else align, class_=class_)
 
 
+def name_in(
+    x: float, y: float, text: str, room: float, align: str = "start", class_: str | None = None, size: float = 12
+) -> Markup:
+    """A name in the room it has: one that has to be cut is told whole on pointing."""
+    shown = cut(text, room, size)
+    told = None if shown == text else element("title", text)
+    return element("text", told, shown, x=x, y=y, text_anchor=None if align == "start" else align, class_=class_)
+
+
 def path(points: Iterable[tuple[float, float]], class_: str, closed: bool = False) -> Markup:
     steps = " L".join(f"{x:.1f} {y:.1f}" for x, y in points)
     return element("path", d=f"M{steps}{'Z' if closed else ''}", class_=class_)
@@ -63,14 +89,26 @@ def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
 
 
 def width_of(text: str, size: float = 12) -> float:
-    """About how wide a text is drawn, in pixels; full-width characters count twice.
+    """How wide a text is drawn, in pixels: at least as wide as any of the usual fonts draws it.
 
     Examples:
-        >>> width_of("abc") < width_of("abcd") < width_of("漢字漢字")
+        >>> width_of("ill") < width_of("abc") < width_of("MMM") <= width_of("漢字漢")
         True
     """
-    cells = sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
-    return cells * CHARACTER * size / 12
+    return sum(map(_wide, text)) * size / 12
+
+
+@cache
+def _wide(character: str) -> float:
+    if character in WIDTH_OF:
+        return WIDTH_OF[character]
+    if unicodedata.east_asian_width(character) in "WF":
+        return FULL
+    if unicodedata.combining(character):
+        return 0.0
+    if character > LATIN:
+        return FULL if character.isupper() else FOREIGN
+    return CAPITAL if character.isupper() else OTHER
 
 
 def cut(text: str, width: float, size: float = 12) -> str:
@@ -88,10 +126,7 @@ def cut(text: str, width: float, size: float = 12) -> str:
         return text
     if JOIN in text:
         return _cut_parts(text.split(JOIN), width, size)
-    kept = text
-    while kept and width_of(kept + "…", size) > width:
-        kept = kept[:-1]
-    return kept.rstrip() + "…"
+    return _cut_end(text, width, size)
 
 
 def _cut_parts(parts: Sequence[str], width: float, size: float) -> str:
@@ -104,7 +139,14 @@ def _cut_parts(parts: Sequence[str], width: float, size: float) -> str:
     while width_of(shown(), size) > width and max(lengths) > 2:
         longest = max(range(len(lengths)), key=lambda k: lengths[k])
         lengths[longest] -= 1
-    return shown()
+    return shown() if width_of(shown(), size) <= width else _cut_end(JOIN.join(parts), width, size)
+
+
+def _cut_end(text: str, width: float, size: float) -> str:
+    kept = text
+    while kept and width_of(kept + "…", size) > width:
+        kept = kept[:-1]
+    return kept.rstrip() + "…"
 
 
 def legend(
@@ -114,8 +156,7 @@ def legend(
     parts: list[Markup] = []
     left, top = x, y
     for number, name in enumerate(names):
-        shown = cut(name, width - 20)
-        needed = 20 + width_of(shown) + 10
+        needed = 20 + width_of(cut(name, width - 20)) + 10
         if left > x and left + needed > x + width + 10:
             left, top = x, top + 18
         parts.append(
@@ -123,7 +164,7 @@ def legend(
                 "rect", x=left, y=top, width=12, height=12, rx=2, class_=tone("f", (tones or range(len(names)))[number])
             )
         )
-        parts.append(words(left + 17, top + 10, shown))
+        parts.append(name_in(left + 17, top + 10, name, width - 20))
         left += needed
     return joined(parts), top - y + 18
 
@@ -177,8 +218,9 @@ class Axes:
                 words(x, self.bottom + 17, write(value), "middle", "soft small"),
             ]
         parts.append(line(self.left, self.bottom, self.right, self.bottom, "axis"))
-        parts.append(words(self.right, self.bottom + 32, x_name, "end", "soft small"))
-        parts.append(words(self.left - 30, self.top - 10, y_name, "start", "soft small"))
+        room = self.right - self.left + 30
+        parts.append(name_in(self.right, self.bottom + 32, x_name, room, "end", "soft small", SMALL))
+        parts.append(name_in(self.left - 30, self.top - 10, y_name, room, "start", "soft small", SMALL))
         return joined(parts)
 
 

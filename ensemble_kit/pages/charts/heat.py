@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from ensemble_kit.arrays import IntArray
-from ensemble_kit.pages.charts.frame import WIDTH, cut, line, sheet, words
+from ensemble_kit.pages.charts.frame import SMALL, WIDTH, cut, line, sheet, words
 from ensemble_kit.pages.markup import element, joined
 from ensemble_kit.pages.numbers import percent
 
@@ -84,8 +84,9 @@ def draw_confusion_picture(counts: IntArray, names: Sequence[str], title: str, a
         middle = (number + 0.5) * size
         if number % max(1, round(n / 10)) == 0:
             parts.append(words(left + middle, top - 5, str(number), "middle", "soft small"))
-        name = f"{cut(names[number], NAME_ROOM, 11)} {number}" if is_named else str(number)
-        parts.append(words(left - 5, top + middle + 4, name, "end", "soft small"))
+        name = f"{cut(names[number], NAME_ROOM, SMALL)} {number}" if is_named else str(number)
+        whole = element("title", names[number])
+        parts.append(element("g", whole, words(left - 5, top + middle + 4, name, "end", "soft small")))
     rows, columns = np.nonzero(table)
     for i, j in zip(rows.tolist(), columns.tolist(), strict=True):
         share = table[i, j] / totals[i]

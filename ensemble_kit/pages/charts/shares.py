@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from ensemble_kit.pages.charts.frame import WIDTH, Axes, cut, legend, line, sheet, ticks, tone, width_of, words
+from ensemble_kit.pages.charts.frame import WIDTH, Axes, legend, line, name_in, sheet, ticks, tone, width_of, words
 from ensemble_kit.pages.markup import element, joined
 from ensemble_kit.pages.numbers import percent
 
@@ -33,7 +33,7 @@ def draw_shares(
     parts: list[Markup] = [above]
     for number, (name, amounts) in enumerate(rows):
         y = top + ROW * number
-        parts.append(words(left - 8, y + 12, cut(name, left - 10), "end"))
+        parts.append(name_in(left - 8, y + 12, name, left - 10, "end"))
         parts.append(_stack(name, amounts, names, colours, left, y))
     return sheet(WIDTH, top + ROW * len(rows) + 2, title, about, *parts)
 

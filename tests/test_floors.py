@@ -13,13 +13,8 @@ import ensemble_kit
 PACKAGE = Path(ensemble_kit.__file__).parent
 
 FLOORS = [
-<<<<<<< HEAD
     {"errors", "arrays", "leftovers", "shown", "threads"},
-    {"files", "locks", "named", "stopping"},
-=======
-    {"errors", "arrays", "leftovers", "threads"},
-    {"files", "named", "stopping", "columns"},
->>>>>>> 69d39f6 (Whatever the names are, everything printed fits 80 columns; help under headings; names in pictures are measured, and cut ones told whole; the report names the gallery)
+    {"files", "locks", "named", "stopping", "columns"},
     {"own_code"},
     {"ids", "schema"},
     {"graph", "conditions"},

@@ -48,18 +48,15 @@ Threads = Annotated[
     int | None,
     typer.Option(envvar="ENS_THREADS", min=1, help="CPU threads; default as trained.", rich_help_panel=MACHINE),
 ]
-<<<<<<< HEAD
 Compile = Annotated[
     str | None,
     typer.Option(
         "--compile",
         envvar="ENS_COMPILE",
         help="torch.compile: off, default, or reduce-overhead (CUDA graphs); pays for many photos. Default off.",
+        rich_help_panel=MACHINE,
     ),
 ]
-Threads = Annotated[int | None, typer.Option(envvar="ENS_THREADS", min=1, help="CPU threads; default as trained.")]
-=======
->>>>>>> 69d39f6 (Whatever the names are, everything printed fits 80 columns; help under headings; names in pictures are measured, and cut ones told whole; the report names the gallery)
 Tta = Annotated[
     str | None,
     typer.Option(

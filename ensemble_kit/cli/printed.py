@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""What is printed: results as JSON for other programs, valid whatever the numbers are; no name acts on a terminal."""
-=======
-"""Results on stdout: as text to be read, or as JSON for other programs, valid whatever the numbers are."""
->>>>>>> 69d39f6 (Whatever the names are, everything printed fits 80 columns; help under headings; names in pictures are measured, and cut ones told whole; the report names the gallery)
+"""What is printed: results as text or as JSON, valid whatever the numbers are; no name acts on a terminal."""
 
 from __future__ import annotations
 
@@ -34,6 +30,7 @@ def tell(text: str) -> None:
     from ensemble_kit.columns import folded
 
     print(folded(text))
+
 
 from ensemble_kit.shown import shown
 

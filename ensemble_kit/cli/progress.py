@@ -6,13 +6,11 @@ import sys
 from types import TracebackType
 from typing import Any
 
-<<<<<<< HEAD
 from ensemble_kit.cli.printed import Plain
 from ensemble_kit.shown import shown
-=======
+
 NARROWEST = 20
 """Columns below which lines are not broken any further."""
->>>>>>> 69d39f6 (Whatever the names are, everything printed fits 80 columns; help under headings; names in pictures are measured, and cut ones told whole; the report names the gallery)
 
 
 class TerminalWatcher:
@@ -40,11 +38,7 @@ class TerminalWatcher:
         from ensemble_kit.columns import WIDTH, folded
 
         if self._console.is_terminal:
-<<<<<<< HEAD
-            self._console.print(shown(line))
-=======
-            self._console.print(folded(line, max(self._console.width, NARROWEST)))
->>>>>>> 69d39f6 (Whatever the names are, everything printed fits 80 columns; help under headings; names in pictures are measured, and cut ones told whole; the report names the gallery)
+            self._console.print(folded(shown(line), max(self._console.width, NARROWEST)))
         else:
             print(folded(line, WIDTH), file=sys.stderr if self._console.stderr else sys.stdout, flush=True)
 

@@ -9,6 +9,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol
 
+from ensemble_kit.shown import shown
+
 
 class Result(Protocol):
     """What a command found: as plain values, and as text to be read."""
@@ -30,9 +32,6 @@ def tell(text: str) -> None:
     from ensemble_kit.columns import folded
 
     print(folded(text))
-
-
-from ensemble_kit.shown import shown
 
 
 def as_json(value: Any) -> str:

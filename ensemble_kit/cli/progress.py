@@ -35,12 +35,12 @@ class TerminalWatcher:
         self.end()
 
     def say(self, line: str) -> None:
-        from ensemble_kit.columns import WIDTH, folded
+        from ensemble_kit.columns import folded
 
         if self._console.is_terminal:
             self._console.print(folded(shown(line), max(self._console.width, NARROWEST)))
-        else:
-            print(folded(line, WIDTH), file=sys.stderr if self._console.stderr else sys.stdout, flush=True)
+        else:  # a log keeps what was said in one line, to be searched
+            print(line, file=sys.stderr if self._console.stderr else sys.stdout, flush=True)
 
     def begin(self, title: str, total: float) -> None:
         """Starts a bar of `total` steps; only a terminal shows it."""

@@ -42,7 +42,7 @@ class PriorShift:
         >>> shift(np.array([[0.1, 0.5, 0.4]])).round(2).tolist()
         [[0.04, 0.2, 0.76]]
         >>> print(shift.text())
-        class  training  estimated  90 % interval
+        class  training  estimated   90 % interval
         <30       0.470      0.370  [0.370, 0.370]
         30-59     0.460      0.370  [0.370, 0.370]
         >=60      0.070      0.260  [0.260, 0.260]

@@ -40,7 +40,7 @@ def test_a_table_ends_in_a_verdict_and_a_recipe(ens: Ens, table: Path, tmp_path:
     assert "Use age by mask (incorrect | not_worn,worn) (chosen again without 3 of 3 folds)." in " ".join(
         done.out.split()
     )
-    assert f"recipe: {out}" in done.out
+    assert f"recipe: {out}" in " ".join(done.out.split())
     checked = ens("recipes", "check", out)
     assert checked.code == 0, checked.err
     assert "mask; age given mask=incorrect; age given mask=not_worn,worn" in " ".join(checked.out.split())

@@ -2,9 +2,10 @@
 
 python tests/benchmarks/explain.py [--quickstart FOLDER] [--photos N] [--json FILE]
 
-FOLDER is one of `ens quickstart`, which is run first where none is given (minutes). For each expert: how many of its rightly answered evaluation photos have the
-map's highest pixel on the drawn cue (`data.drawing.regions`), how many within half a cell of it, what share of the photo
-the cue takes (what a map that knows nothing would get), and the same for Grad-CAM of each stage alone.
+FOLDER is one of `ens quickstart`, which is run first where none is given (minutes). For each expert: how many of its
+rightly answered evaluation photos have the map's highest pixel on the drawn cue (`data.drawing.regions`), how many within
+half a cell of it (a map cannot tell where in a cell), what share of the photo that is (what a map that knows nothing would
+get), and Grad-CAM of each stage alone. Last, all experts together, each counting by its rightly answered photos.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ STEMS = [*((f"mask{n}", "worn") for n in range(1, 6)), ("incorrect_mask", "incor
 NEAR = 2
 """Pixels: half a cell of a ResNet's layer1."""
 NEARBY = f"within {NEAR} pixels"
+TOGETHER = "all together"
 
 
 @dataclass(frozen=True)
@@ -96,11 +98,22 @@ def count(folder: Path, most: int) -> dict[str, dict[str, float]]:
             rows.setdefault("peak on the cue", []).append(peak_is_on(looked.heat, region))
             rows.setdefault(NEARBY, []).append(peak_is_on(looked.heat, around))
             rows.setdefault("by chance", []).append(float(region.mean()))
+            rows.setdefault(f"{NEARBY} by chance", []).append(float(around.mean()))
             for stage, heat in looked.stages.items():
                 rows.setdefault(f"Grad-CAM {stage}", []).append(peak_is_on(heat, region))
         shares = {name: float(np.mean(values)) for name, values in rows.items()}
-        found[expert.describe()] = {"photos": len(chosen), "right": float(np.mean(is_right))} | shares
-    return found
+        counted = {"photos": len(chosen), "all right": len(right), "right": float(np.mean(is_right))}
+        found[expert.describe()] = counted | shares
+    return found | {TOGETHER: together(list(found.values()))}
+
+
+def together(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Shares of all rightly answered photos, each expert standing for all of its own by those that were looked at."""
+    weights = [row["all right"] for row in rows]
+    sums = {name: float(sum(row[name] for row in rows)) for name in ("photos", "all right")}
+    return sums | {
+        name: float(np.average([row[name] for row in rows], weights=weights)) for name in rows[0] if name not in sums
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -117,7 +130,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         found = count(folder, given.photos or (2 if given.quick else 10_000))
     for name, row in found.items():
-        shares = ", ".join(f"{what} {value:.0%}" for what, value in row.items() if what not in ("photos", NEARBY))
+        shares = ", ".join(
+            f"{what} {value:.0%}" for what, value in row.items() if what not in ("photos", "all right", NEARBY)
+        )
         note = f"{row['photos']:.0f} photos; {shares}"
         report.add(f"{name}: peaks {NEARBY} of the cue, share", [row[NEARBY]], note=note)
     return report.end()

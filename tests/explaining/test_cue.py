@@ -49,8 +49,9 @@ def test_another_attribute_is_told() -> None:
 
 @pytest.mark.slow
 def test_experts_of_a_quickstart_look_at_the_cue(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Rightly answered photos; the experts that have learnt their question (nine in ten right). Within half a cell of
-    the finest stage: the cue's own pixels are lines of one pixel, which a map of 16 x 12 cells cannot tell apart."""
+    """Of all rightly answered photos at least 80 % have the peak on the cue, and each expert that has learnt its question
+    (nine in ten right) looks there far more than by chance. Within half a cell: where in its cell a peak lies a map of
+    16 x 12 cannot tell."""
     pytest.importorskip("captum")
     sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
     try:
@@ -65,7 +66,9 @@ def test_experts_of_a_quickstart_look_at_the_cue(tmp_path: Path, capsys: pytest.
     with capsys.disabled():
         for name, row in found.items():
             print(f"\n{name}: " + ", ".join(f"{what} {value:.2f}" for what, value in row.items()))
+    assert found[explain.TOGETHER]["within 2 pixels"] >= 0.8
     learnt = {name: row for name, row in found.items() if row["right"] >= 0.9}
     assert {"mask", "gender", "age given mask=worn"} <= set(learnt)
-    assert all(row["within 2 pixels"] >= 0.8 for row in learnt.values())
-    assert all(row["peak on the cue"] > row["by chance"] for row in learnt.values())
+    for near in ("", "within 2 pixels "):
+        seen = {name: row[near.strip() or "peak on the cue"] - row[f"{near}by chance"] for name, row in learnt.items()}
+        assert min(seen.values()) > 0.15, seen

@@ -78,12 +78,12 @@ def astray(router: RouterReport) -> list[tuple[int, int, int]]:
 
 
 def on_flow(router: RouterReport) -> str:
-    """How many photos go to the expert of their true state, and which stream goes astray."""
+    """How many photos' most probable state is the true one, whose expert a hard route asks; the widest stream astray."""
     total = sum(sum(row) for row in router.confusion)
     right = sum(row[i] for i, row in enumerate(router.confusion))
     share = percent(right / total if total else 0)
-    verb = "goes" if right == 1 else "go"
-    text = f"{right:,} of {count(total, 'photo')} ({share}) {verb} to the expert of their true state"
+    whose = "is taken for its true state" if right == 1 else "are taken for their true state"
+    text = f"{right:,} of {count(total, 'photo')} ({share}) {whose}, whose expert a hard route asks"
     found = astray(router)
     if found:
         n, i, j = found[0]

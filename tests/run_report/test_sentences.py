@@ -98,7 +98,7 @@ def test_one_photo_has_what_several_have() -> None:
     assert text.startswith("Of 1 photo, 100.0 % lie so near to 60 that a label off by 2 would be in another class. ")
     assert " 1 photo stands at 60 exactly" in text
     flow = routes.on_flow(router([[1, 0, 0], [1, 0, 1]]))
-    assert flow.startswith("1 of 3 photos (33.3 %) goes to the expert")
+    assert flow.startswith("1 of 3 photos (33.3 %) is taken for its true state")
     assert "1 photo was not routed" in flow
 
 

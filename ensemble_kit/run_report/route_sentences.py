@@ -78,7 +78,7 @@ def astray(router: RouterReport) -> list[tuple[int, int, int]]:
 
 
 def on_flow(router: RouterReport) -> str:
-    """How many photos' most probable state is the true one, whose expert a hard route asks; the widest stream astray."""
+    """How many photos' most probable state is the true one, and which stream is the widest astray."""
     total = sum(sum(row) for row in router.confusion)
     right = sum(row[i] for i, row in enumerate(router.confusion))
     share = percent(right / total if total else 0)

@@ -60,7 +60,7 @@ def train(folder: Path, size: int) -> Path:
     """A run of one fold each of a mask, a gender and an age expert."""
     photos, run = folder / "photos", folder / "run"
     shown = {"check": True, "stdout": subprocess.DEVNULL}
-    subprocess.run([*ENS, "data", "generate", str(photos), "--people", "4", "--size", str(size)], **shown)  # type: ignore[call-overload]
+    subprocess.run([*ENS, "data", "generate", str(photos), "--people", "16", "--size", str(size)], **shown)  # type: ignore[call-overload]
     for name in ("mask", "gender", "age"):
         words = ["train", name, "--data", str(photos), "--run", str(run), "--weights", "none", "--val-ratio", "0.5"]
         words += ["--epochs", "1", "--batch-size", "4", "--size", str(size)]

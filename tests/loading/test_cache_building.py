@@ -16,10 +16,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from decode_counter import count_decodes
 from tiny_training import SIZE, draw_table, folds_of, make_job, make_photos
 
-from ensemble_kit.arrays import ByteArray
-from ensemble_kit.data.decode import Preprocess, decode_photo
+from ensemble_kit.data.decode import Preprocess
 from ensemble_kit.data.samples import SampleTable
 from ensemble_kit.errors import DataError
 from ensemble_kit.loading import blocks, building, decoding, hashes
@@ -33,13 +33,7 @@ PHOTO_BYTES = SIZE * SIZE * 3
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each photo is decoded, in blocks of four."""
-    counted: Counter[str] = Counter()
-
-    def decode(path: Path) -> ByteArray:
-        counted[path.name] += 1
-        return decode_photo(path)
-
-    monkeypatch.setattr(decoding, "decode_photo", decode)
+    counted = count_decodes(monkeypatch)
     monkeypatch.setattr(building, "WINDOW", 4)
     return counted
 

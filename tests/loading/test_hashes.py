@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from decode_counter import count_decodes
 from tiny_training import SIZE, draw_table
 
 from ensemble_kit.arrays import ByteArray
@@ -49,14 +50,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    counted: Counter[str] = Counter()
-
-    def decode(path: Path) -> ByteArray:
-        counted[path.name] += 1
-        return decode_photo(path)
-
-    monkeypatch.setattr(decoding, "decode_photo", decode)
-    return counted
+    return count_decodes(monkeypatch)
 
 
 def sha256_of(table: SampleTable) -> list[str]:

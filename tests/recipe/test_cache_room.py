@@ -6,13 +6,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from decode_counter import count_decodes
 from task_text import GRAPH_TEXT, SCHEMA_TEXT
 from tiny_training import draw_table, tiny_backbone
 from torch import Tensor, nn
 
-from ensemble_kit.arrays import ByteArray
-from ensemble_kit.data.decode import decode_photo
-from ensemble_kit.loading import decoding
 from ensemble_kit.models.backbones import BACKBONES, Backbone
 from ensemble_kit.recipe.load import Recipe, load_recipe
 from ensemble_kit.recipe.planning import plan_run
@@ -60,14 +58,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    counted: Counter[str] = Counter()
-
-    def decode(path: Path) -> ByteArray:
-        counted[path.name] += 1
-        return decode_photo(path)
-
-    monkeypatch.setattr(decoding, "decode_photo", decode)
-    return counted
+    return count_decodes(monkeypatch)
 
 
 def recipe_of(folder: Path, *edits: str) -> Recipe:
